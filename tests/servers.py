@@ -1,0 +1,208 @@
+"""Starts the real server as a process of its own; every test that needs one on a socket starts it here."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import bcrypt
+
+from certificates import Pair
+
+COMMAND = Path(sys.executable).with_name("moorage")
+START_SECONDS = 30.0
+STOP_SECONDS = 30.0
+
+# Run where the server runs, which may be another network namespace: exits with 0 once the port accepts.
+_PROBE = "import socket, sys; socket.create_connection((sys.argv[1], int(sys.argv[2])), 5).close()"
+
+
+class Moorage:
+    """`moorage serve` on a data folder of its own; also a context manager.
+
+    - *folder*: everything of this server lies in it: `data/`, `log`, `htpasswd`. A second `Moorage` on the same folder
+      is a restart.
+    - *users*: names and passwords of an htpasswd file. None: the built-in users, with the administrator of first start.
+      Empty: `--auth none`.
+    - *options*: further options of `moorage serve`.
+    - *pair*: a certificate and its key; the server then speaks TLS.
+    - *address*, *port*: where it listens; a free port by default.
+    - *prefix*: a command to run it by, such as `ip netns exec NAME`.
+    - *environment*: variables beside this process's own.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *options: str,
+        users: Mapping[str, str] | None = None,
+        pair: Pair | None = None,
+        address: str = "127.0.0.1",
+        port: int | None = None,
+        prefix: Sequence[str] = (),
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder
+        self.data = folder / "data"
+        self.log = folder / "log"
+        self.address = address
+        self.port = port or free_port(address if not prefix else "127.0.0.1")
+        self.pair = pair
+        self.prefix = tuple(prefix)
+        self.environment = dict(environment or {})
+        self.options = [*options, *self._authentication(users), *self._tls()]
+        self.users = users
+        self.process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def host(self) -> str:
+        """`ADDRESS:PORT`, as clients write it in a reference."""
+        return f"{self.address}:{self.port}"
+
+    @property
+    def url(self) -> str:
+        return f"{'https' if self.pair else 'http'}://{self.host}"
+
+    @property
+    def pid(self) -> int:
+        """The process id of the tree's root, which is also its process group."""
+        assert self.process is not None, "not started"
+        return self.process.pid
+
+    @property
+    def user(self) -> str:
+        """A user who may do everything; the empty string when nobody needs to log in."""
+        if self.users is None:
+            return "admin"
+        return next(iter(self.users), "")
+
+    @property
+    def password(self) -> str:
+        if self.users is None:
+            return (self.data / "moorage" / "initial-password").read_text().strip()
+        return self.users.get(self.user, "")
+
+    def command(self) -> list[str]:
+        """The whole command line."""
+        listen = ["--data", str(self.data), "--listen", self.host]
+        return [*self.prefix, str(COMMAND), "serve", *listen, *self.options]
+
+    def start(self) -> Self:
+        """Starts it and returns once its port accepts; AssertionError with the log's end if it does not."""
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                self.command(),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, **self.environment},
+                start_new_session=True,
+            )
+        deadline = time.monotonic() + START_SECONDS
+        while not self._accepts():
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                self.kill()
+                raise AssertionError(f"the server did not start: {self.command()}\n{self.log_tail()}")
+            time.sleep(0.02)
+        return self
+
+    def stop(self, seconds: float = STOP_SECONDS) -> int:
+        """SIGTERM to the root; its exit code, once the whole tree is gone."""
+        assert self.process is not None, "not started"
+        self.process.terminate()
+        try:
+            code = self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise AssertionError(f"the server did not stop within {seconds} s of SIGTERM\n{self.log_tail()}") from None
+        self.kill()
+        return code
+
+    def kill(self) -> None:
+        """SIGKILL to every process of the tree at once; returns when none is left. Nothing to do is no error."""
+        if self.process is None:
+            return
+        try:
+            os.killpg(self.process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        self.process.wait()
+        deadline = time.monotonic() + STOP_SECONDS
+        while group_members(self.process.pid):
+            assert time.monotonic() < deadline, "a killed process of the server's tree is still there"
+            time.sleep(0.005)
+
+    def log_tail(self, characters: int = 4000) -> str:
+        return self.log.read_text(errors="replace")[-characters:]
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.kill()
+
+    def _authentication(self, users: Mapping[str, str] | None) -> list[str]:
+        if users is None:
+            return []
+        if not users:
+            return ["--auth", "none"]
+        path = self.folder / "htpasswd"
+        write_htpasswd(path, users)
+        return ["--auth", "htpasswd", "--htpasswd", str(path)]
+
+    def _tls(self) -> list[str]:
+        if self.pair is None:
+            return []
+        return ["--tls-certificate", str(self.pair.certificate), "--tls-key", str(self.pair.key)]
+
+    def _accepts(self) -> bool:
+        if self.prefix:
+            probe = [*self.prefix, sys.executable, "-c", _PROBE, self.address, str(self.port)]
+            return subprocess.run(probe, check=False, stderr=subprocess.DEVNULL).returncode == 0
+        try:
+            socket.create_connection((self.address, self.port), 5).close()
+        except OSError:
+            return False
+        return True
+
+
+def free_port(address: str = "127.0.0.1") -> int:
+    """A TCP port that nobody listens on at *address* just now."""
+    with socket.socket() as listener:
+        listener.bind((address, 0))
+        port: int = listener.getsockname()[1]
+        return port
+
+
+def write_htpasswd(path: Path, users: Mapping[str, str], cost: int = 5) -> None:
+    """Writes *users* with bcrypt hashes of *cost*, as `htpasswd -B` does, in place of what is there."""
+    lines = [f"{name}:{bcrypt.hashpw(word.encode(), bcrypt.gensalt(cost)).decode()}\n" for name, word in users.items()]
+    fresh = path.with_name(path.name + ".new")
+    fresh.write_text("".join(lines))
+    fresh.replace(path)
+
+
+def group_members(group: int) -> list[int]:
+    """Process ids of a process group that are alive, zombies left out."""
+    members = []
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        try:
+            state, _, process_group = (entry / "stat").read_text().rpartition(")")[2].split()[:3]
+        except OSError:
+            continue
+        if int(process_group) == group and state not in "ZX":
+            members.append(int(entry.name))
+    return members
