@@ -15,7 +15,7 @@ from typing import Self
 
 import bcrypt
 
-from certificates import Pair
+from tests.certificates import Pair
 
 COMMAND = Path(sys.executable).with_name("moorage")
 START_SECONDS = 30.0
