@@ -1,0 +1,1 @@
+"""Metadata in SQL: one schema, one set of statements, two engines."""
