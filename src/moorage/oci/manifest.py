@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from binascii import Error as Base64Error
 from binascii import a2b_base64
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Any, Final
 
 from moorage.errors import DigestInvalid, ManifestInvalid
@@ -16,6 +14,7 @@ from moorage.oci.media_types import (
     IMAGE_TYPES,
     INDEX_TYPES,
     MANIFEST_TYPES,
+    OCI_ARTIFACT,
     SCHEMA1_TYPES,
     is_media_type,
     is_nondistributable,
@@ -34,12 +33,12 @@ _SCHEMA1: Final = (
     " (Docker 17.06, podman, skopeo, buildah)"
 )
 
-_NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
-
 _MEMBERS: Final = frozenset(
-    "schemaVersion mediaType artifactType config layers manifests blobs subject annotations fsLayers".split()
+    ("schemaVersion", "mediaType", "artifactType", "config", "layers", "manifests", "blobs", "subject", "annotations")
+) | {"fsLayers"}
+_DESCRIPTOR_MEMBERS: Final = frozenset(
+    ("mediaType", "digest", "size", "urls", "annotations", "data", "artifactType", "platform")
 )
-_DESCRIPTOR_MEMBERS: Final = frozenset("mediaType digest size urls annotations data artifactType platform".split())
 _FOLDED: Final = {member.casefold(): member for member in _MEMBERS | _DESCRIPTOR_MEMBERS}
 
 
@@ -51,7 +50,7 @@ class Descriptor:
     digest: Digest
     size: int
     artifact_type: str | None = None
-    annotations: Mapping[str, str] = field(default=_NOTHING)
+    annotations: dict[str, str] = field(default_factory=dict)
     urls: tuple[str, ...] = ()
 
 
@@ -61,7 +60,7 @@ class Manifest:
 
     *media_type* is one of `media_types.MANIFEST_TYPES`. *blobs* are the config and the layers that must be present in
     the repository, in order and perhaps repeated; *nondistributable* are the layers that need not be. *children* are an
-    index's entries: manifests, or layer blobs in the cache indexes that BuildKit pushes, so whoever looks for them looks
+    index's entries: manifests, or layer blobs in the cache indexes that BuildKit pushes, so whoever looks for one looks
     among both. *subject* need not exist. *artifact_type* is what the referrers list says: the manifest's own, else an
     image's config media type, else None (distribution-spec, "Listing Referrers").
     """
@@ -72,7 +71,7 @@ class Manifest:
     children: tuple[Descriptor, ...]
     subject: Descriptor | None
     artifact_type: str | None
-    annotations: Mapping[str, str]
+    annotations: dict[str, str]
     nondistributable: tuple[Descriptor, ...] = ()
 
 
@@ -115,10 +114,10 @@ def _type(document: dict[str, Any], sent_type: str | None) -> str:
         raise ManifestInvalid(f"mediaType {excerpt(own_type, 128)} is not the Content-Type {excerpt(sent_type, 128)}")
     if own_type not in MANIFEST_TYPES:
         raise ManifestInvalid(f"{excerpt(own_type, 128)} is not a manifest type that this registry keeps")
-    if own_type in IMAGE_TYPES or own_type in INDEX_TYPES or "schemaVersion" in document:
-        # `True == 1` and `2.0 == 2` in Python; the artifact manifest had no version.
-        if type(version) is not int or version != 2:
-            raise ManifestInvalid("schemaVersion is not 2")
+    if own_type == OCI_ARTIFACT and "schemaVersion" not in document:
+        return own_type  # its specification had no such member
+    if type(version) is not int or version != 2:  # `2.0 == 2` in Python
+        raise ManifestInvalid("schemaVersion is not 2")
     return own_type
 
 
@@ -226,7 +225,7 @@ def _descriptor(value: object, where: str) -> Descriptor:
 
 
 def _check_data(data: object, digest: Digest, size: int, where: str) -> None:
-    """Refuse an embedded copy of the content that is not the content (image-spec, descriptor.md, "Embedded Content")."""
+    """Refuse an embedded copy of the content that is not the content (image-spec, "Embedded Content")."""
     try:
         content = a2b_base64(data, strict_mode=True) if isinstance(data, str) else None
     except (Base64Error, ValueError):
@@ -245,11 +244,11 @@ def _artifact_type(members: dict[str, Any], where: str) -> str | None:
     return value
 
 
-def _annotations(members: dict[str, Any], where: str) -> Mapping[str, str]:
+def _annotations(members: dict[str, Any], where: str) -> dict[str, str]:
     """Return the annotations, any text to any text; a NUL is refused because databases cannot keep it."""
     values = members.get("annotations")
     if values is None:
-        return _NOTHING
+        return {}
     if not isinstance(values, dict):
         raise ManifestInvalid(f"{where} is not an object")
     for key, value in values.items():

@@ -54,7 +54,7 @@ def decode_component(raw: str) -> str:
 
 
 def encode_component(text: str) -> str:
-    """Return *text* for use as a name or value in the query of a Link or Location: only `-._~` and alphanumerics stay."""
+    """Return *text* for the query of a Link or Location, as a name or a value: only `-._~` and alphanumerics stay."""
     return quote(text, safe="")
 
 
