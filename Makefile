@@ -1,0 +1,42 @@
+# `make serve` and `make test` are all a newcomer needs; `make help` lists the rest.
+SHELL := /bin/sh
+.SHELLFLAGS := -eu -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+.PHONY: help setup serve test check fmt lock docs bench-quick
+
+BIN := .venv/bin
+# Passed to `moorage serve` and to pytest: make serve ARGS='--listen 127.0.0.1:5001', make test ARGS='-k upload'
+ARGS ?=
+
+help: ## list these targets
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1@\2/p' $(firstword $(MAKEFILE_LIST)) | awk -F@ '{printf "  make %-12s %s\n", $$1, $$2}'
+
+setup: ## create or renew .venv from requirements.lock and install the command .venv/bin/moorage
+	@scripts/setup
+
+serve: setup ## set up, then run the registry (ARGS='--listen 127.0.0.1:5001' and so on)
+	@exec $(BIN)/moorage serve $(ARGS)
+
+test: ## set up, then run every test this machine can run (ARGS='-k upload' and so on)
+	@scripts/setup dev
+	@exec $(BIN)/pytest $(ARGS)
+
+check: ## lint, format, types, import rules, documentation
+	@scripts/setup dev
+	@scripts/check
+
+fmt: ## sort imports, mend what ruff can mend, format
+	@scripts/setup dev
+	@$(BIN)/ruff check --fix-only --quiet
+	@$(BIN)/ruff format --quiet
+
+docs: setup ## write the generated pages of docs/reference anew
+	@$(BIN)/python scripts/reference.py
+
+lock: ## resolve the dependencies anew into requirements.lock and requirements-dev.lock
+	@scripts/lock
+
+bench-quick: ## where speed stands, in a minute or two
+	@scripts/setup dev
+	@exec $(BIN)/python -m bench $(ARGS)
