@@ -1,0 +1,307 @@
+"""Blobs in the classic layout of the distribution registry: `blobs/<algorithm>/<two hex digits>/<hex>/data`.
+
+What one commit costs, and why nothing less will do:
+
+1. fdatasync of the staged file. The bytes, before any name in the tree leads to them: whoever finds a blob finds it
+   whole.
+2. mkdir of `<hex>` and link of `data` in it, no fsync of their own.
+3. fsync of `<hex>`: the entry `data` in it.
+4. fsync of its parent: the entry `<hex>` in that. Also when the directory was there already, because another process
+   may have made it a moment ago and not come so far yet.
+5. unlink of the staged name, not flushed: if a crash brings it back, it is garbage for the purge of uploads.
+
+The directories above are flushed once per process and then known to be durable, since nobody removes them. On a
+journaling file system the threads of simultaneous commits share the journal's commits.
+
+Link and not rename, so that a failure anywhere leaves the staged name where it is, and the commit can be tried again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import re
+import secrets
+import stat
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from typing import Self
+
+from moorage.durable import fsync_directory
+from moorage.errors import BlobUnknown, StartRefused
+from moorage.oci.digest import Digest
+from moorage.storage.blobs import UPLOAD_ID, Content, Staging
+from moorage.storage.faults import fault
+from moorage.storage.staging import FileStaging
+
+_ALGORITHMS = {"sha256": 64, "sha512": 128}
+_LOCATION = re.compile(
+    r"blobs/(?:sha256/([0-9a-f]{2})/\1[0-9a-f]{62}|sha512/([0-9a-f]{2})/\2[0-9a-f]{126})/data", re.ASCII
+)
+_SHARD = re.compile(r"[0-9a-f]{2}", re.ASCII)
+
+# What link(2) says where a file system has no hard links.
+_NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
+
+# Measured: commits of 4 KiB blobs a second with 1, 4, 8 and 16 threads were 380, 2,280, 2,900 and 2,900.
+_THREADS = 8
+
+# Arbitrary but bounded: how often a commit makes its directory anew when a simultaneous delete takes it away.
+_ATTEMPTS = 10
+
+
+class FileContent:
+    """A `Content` in a file."""
+
+    def __init__(self, descriptor: int, size: int) -> None:
+        self._descriptor = descriptor
+        self._size = size
+
+    @property
+    def size(self) -> int:
+        return self._size
+
+    def fileno(self) -> int | None:
+        return self._open()
+
+    def read(self, offset: int, length: int) -> bytes:
+        try:
+            return os.pread(self._open(), length, offset)
+        except OSError as error:
+            raise fault(error) from error
+
+    def close(self) -> None:
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    def _open(self) -> int:
+        if self._descriptor < 0:
+            raise ValueError("this blob is closed")
+        return self._descriptor
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+
+class FilesystemBlobStore:
+    """A `BlobStore` in two folders of one file system: *root* holds blobs, *uploads* what is staged.
+
+    May be made before a fork: it starts its threads with the first commit.
+    """
+
+    def __init__(self, root: Path, uploads: Path) -> None:
+        """Make both folders where they are missing. Raises StartRefused when they cannot be used together."""
+        self._root = root
+        self._uploads = uploads
+        self._durable: set[str] = set()
+        self._threads: ThreadPoolExecutor | None = None
+        try:
+            root.mkdir(parents=True, exist_ok=True)
+            uploads.mkdir(parents=True, exist_ok=True)
+            _try_link(uploads, root)
+        except OSError as error:
+            if error.errno == errno.EXDEV:
+                raise StartRefused(f"{root} and {uploads} must lie on one file system") from error
+            raise StartRefused(f"cannot use {error.filename or root}: {error.strerror}") from error
+
+    def locate(self, digest: Digest) -> str:
+        return f"blobs/{digest.algorithm}/{digest.hex[:2]}/{digest.hex}/data"
+
+    def stat(self, location: str) -> int | None:
+        try:
+            found = os.stat(self._path(location), follow_symlinks=False)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise fault(error) from error
+        return found.st_size if stat.S_ISREG(found.st_mode) else None
+
+    def open(self, location: str) -> Content:
+        path = self._path(location)
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+        except (FileNotFoundError, NotADirectoryError):
+            raise BlobUnknown from None
+        except OSError as error:
+            raise fault(error) from error
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode):
+            os.close(descriptor)
+            raise BlobUnknown
+        return FileContent(descriptor, found.st_size)
+
+    def stage(self, upload_id: str, *, new: bool) -> Staging:
+        return FileStaging.create(self._uploads, upload_id) if new else FileStaging.resume(self._uploads, upload_id)
+
+    async def commit(self, staging: Staging, digest: Digest) -> str:
+        if not isinstance(staging, FileStaging):
+            raise TypeError("this upload was staged by another store")
+        location = self.locate(digest)
+        path = self._path(location)
+        # A descriptor of its own: the caller may be cancelled and close the staging while the thread still works.
+        descriptor = staging.duplicate()
+        loop = asyncio.get_running_loop()
+        try:
+            await asyncio.shield(loop.run_in_executor(self._pool(), self._commit, staging.path, descriptor, path))
+        except OSError as error:
+            staging.measure()
+            raise fault(error) from error
+        staging.close()
+        return location
+
+    def _commit(self, staged: str, descriptor: int, path: str) -> None:
+        try:
+            try:
+                os.fdatasync(descriptor)
+            except OSError:
+                # Linux reports a failed write-back once and then takes the pages for clean, so a second fsync would
+                # succeed over bytes that never reached the disk. They must come from the client again.
+                with suppress(OSError):
+                    os.ftruncate(descriptor, 0)
+                raise
+            self._place(staged, path)
+            folder = os.path.dirname(path)
+            fsync_directory(folder)
+            fsync_directory(os.path.dirname(folder))
+            with suppress(OSError):
+                os.unlink(staged)
+        finally:
+            os.close(descriptor)
+
+    def _place(self, source: str, path: str) -> None:
+        folder = os.path.dirname(path)
+        for _ in range(_ATTEMPTS):
+            self._make_shard(os.path.dirname(folder))
+            with suppress(FileExistsError):
+                try:
+                    os.mkdir(folder)
+                except FileNotFoundError:
+                    # Somebody removed the directory above behind our back.
+                    self._durable.discard(os.path.dirname(folder))
+                    continue
+            try:
+                _link(source, path)
+            except FileNotFoundError:
+                # A simultaneous delete of the same blob removed the directory while it was empty.
+                continue
+            return
+        raise OSError(errno.EBUSY, os.strerror(errno.EBUSY), path)
+
+    def _make_shard(self, shard: str) -> None:
+        """Make the directory `blobs/<algorithm>/<two hex digits>` and its parents, durably; once per process."""
+        if shard in self._durable:
+            return
+        os.makedirs(shard, exist_ok=True)
+        # From the new directory's parent up to the root's own, whoever made them: it may not have flushed them yet.
+        folder = shard
+        while folder != str(self._root):
+            folder = os.path.dirname(folder)
+            fsync_directory(folder)
+        fsync_directory(os.path.dirname(folder))
+        self._durable.add(shard)
+
+    async def delete(self, location: str) -> bool:
+        path = self._path(location)
+        loop = asyncio.get_running_loop()
+        try:
+            return await loop.run_in_executor(self._pool(), _delete, path)
+        except OSError as error:
+            raise fault(error) from error
+
+    def list(self) -> Iterator[tuple[str, Digest, int]]:
+        for algorithm, length in _ALGORITHMS.items():
+            pattern = re.compile(rf"[0-9a-f]{{{length}}}", re.ASCII)
+            for shard in _names(self._root / "blobs" / algorithm, _SHARD):
+                for name in _names(self._root / "blobs" / algorithm / shard, pattern):
+                    digest = Digest(algorithm, name)
+                    location = self.locate(digest)
+                    size = self.stat(location) if name.startswith(shard) else None
+                    if size is not None:
+                        yield location, digest, size
+
+    def staged(self) -> Iterator[tuple[str, int, float]]:
+        for name in _names(self._uploads, UPLOAD_ID):
+            try:
+                found = os.stat(self._uploads / name, follow_symlinks=False)
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                raise fault(error) from error
+            yield name, found.st_size, found.st_mtime
+
+    def _path(self, location: str) -> str:
+        # Locations come from the database and not from clients; the check is for the day when one does not.
+        if _LOCATION.fullmatch(location) is None:
+            raise ValueError(f"not a location of this store: {location!r}")
+        return f"{self._root}/{location}"
+
+    def _pool(self) -> ThreadPoolExecutor:
+        if self._threads is None:
+            self._threads = ThreadPoolExecutor(_THREADS, "blobs")
+        return self._threads
+
+
+def _link(source: str, path: str) -> None:
+    """Let *path* name the file *source*, at once, in place of whatever it named."""
+    try:
+        os.link(source, path)
+        return
+    except FileExistsError:
+        pass
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        os.rename(source, path)
+        return
+    # rename(2) does nothing when both names are one file already, which is as good.
+    temporary = f"{path}.{secrets.token_hex(8)}"
+    os.link(source, temporary)
+    try:
+        os.rename(temporary, path)
+    finally:
+        with suppress(OSError):
+            os.unlink(temporary)
+
+
+def _delete(path: str) -> bool:
+    try:
+        os.unlink(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    # The directory stays when a commit of the same blob is under way in it.
+    with suppress(OSError):
+        os.rmdir(os.path.dirname(path))
+    return True
+
+
+def _try_link(uploads: Path, root: Path) -> None:
+    """Do once what every commit does: st_dev says too little, one device may be mounted twice."""
+    name = f".{secrets.token_hex(16)}"
+    source, target = f"{uploads}/{name}", f"{root}/{name}"
+    os.close(os.open(source, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    try:
+        _link(source, target)
+    finally:
+        for path in (source, target):
+            with suppress(FileNotFoundError):
+                os.unlink(path)
+
+
+def _names(folder: Path, pattern: re.Pattern[str]) -> Iterator[str]:
+    """The names in *folder* that match; none when it is missing. Raises Unavailable."""
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if pattern.fullmatch(entry.name):
+                    yield entry.name
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    except OSError as error:
+        raise fault(error) from error
