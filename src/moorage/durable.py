@@ -73,6 +73,14 @@ def write_all(descriptor: int, data: bytes | memoryview) -> None:
         rest = rest[os.write(descriptor, rest) :]
 
 
+def make_directory(path: Path) -> None:
+    """Make directory *path* and its missing ancestors, so that they outlive a crash. Raises OSError."""
+    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+    for folder in reversed(missing):
+        folder.mkdir(exist_ok=True)
+        fsync_directory(folder.parent)
+
+
 def fsync_directory(path: str | Path) -> None:
     """Make the names in directory *path* durable: what was created, renamed or removed in it. Raises OSError."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

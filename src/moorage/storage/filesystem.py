@@ -28,20 +28,18 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from typing import Self
 
-from moorage.durable import fsync_directory
-from moorage.errors import BlobUnknown, StartRefused
-from moorage.oci.digest import Digest
+from moorage.durable import fsync_directory, make_directory
+from moorage.errors import StartRefused
+from moorage.oci.digest import ALGORITHMS, Digest
+from moorage.storage import layout
 from moorage.storage.blobs import UPLOAD_ID, Content, Staging
+from moorage.storage.content import FileContent
 from moorage.storage.faults import fault
 from moorage.storage.staging import FileStaging
 
-_ALGORITHMS = {"sha256": 64, "sha512": 128}
-_LOCATION = re.compile(
-    r"blobs/(?:sha256/([0-9a-f]{2})/\1[0-9a-f]{62}|sha512/([0-9a-f]{2})/\2[0-9a-f]{126})/data", re.ASCII
-)
 _SHARD = re.compile(r"[0-9a-f]{2}", re.ASCII)
+_HEX = re.compile(r"[0-9a-f]+", re.ASCII)
 
 # What link(2) says where a file system has no hard links.
 _NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
@@ -51,43 +49,6 @@ _THREADS = 8
 
 # Arbitrary but bounded: how often a commit makes its directory anew when a simultaneous delete takes it away.
 _ATTEMPTS = 10
-
-
-class FileContent:
-    """A `Content` in a file."""
-
-    def __init__(self, descriptor: int, size: int) -> None:
-        self._descriptor = descriptor
-        self._size = size
-
-    @property
-    def size(self) -> int:
-        return self._size
-
-    def fileno(self) -> int | None:
-        return self._open()
-
-    def read(self, offset: int, length: int) -> bytes:
-        try:
-            return os.pread(self._open(), length, offset)
-        except OSError as error:
-            raise fault(error) from error
-
-    def close(self) -> None:
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
-
-    def _open(self) -> int:
-        if self._descriptor < 0:
-            raise ValueError("this blob is closed")
-        return self._descriptor
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.close()
 
 
 class FilesystemBlobStore:
@@ -103,8 +64,8 @@ class FilesystemBlobStore:
         self._durable: set[str] = set()
         self._threads: ThreadPoolExecutor | None = None
         try:
-            root.mkdir(parents=True, exist_ok=True)
-            uploads.mkdir(parents=True, exist_ok=True)
+            make_directory(root)
+            make_directory(uploads)
             _try_link(uploads, root)
         except OSError as error:
             if error.errno == errno.EXDEV:
@@ -112,7 +73,7 @@ class FilesystemBlobStore:
             raise StartRefused(f"cannot use {error.filename or root}: {error.strerror}") from error
 
     def locate(self, digest: Digest) -> str:
-        return f"blobs/{digest.algorithm}/{digest.hex[:2]}/{digest.hex}/data"
+        return layout.blob(digest)
 
     def stat(self, location: str) -> int | None:
         try:
@@ -124,18 +85,7 @@ class FilesystemBlobStore:
         return found.st_size if stat.S_ISREG(found.st_mode) else None
 
     def open(self, location: str) -> Content:
-        path = self._path(location)
-        try:
-            descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
-        except (FileNotFoundError, NotADirectoryError):
-            raise BlobUnknown from None
-        except OSError as error:
-            raise fault(error) from error
-        found = os.fstat(descriptor)
-        if not stat.S_ISREG(found.st_mode):
-            os.close(descriptor)
-            raise BlobUnknown
-        return FileContent(descriptor, found.st_size)
+        return FileContent.open(self._path(location))
 
     def stage(self, upload_id: str, *, new: bool) -> Staging:
         return FileStaging.create(self._uploads, upload_id) if new else FileStaging.resume(self._uploads, upload_id)
@@ -147,9 +97,13 @@ class FilesystemBlobStore:
         path = self._path(location)
         # A descriptor of its own: the caller may be cancelled and close the staging while the thread still works.
         descriptor = staging.duplicate()
-        loop = asyncio.get_running_loop()
         try:
-            await asyncio.shield(loop.run_in_executor(self._pool(), self._commit, staging.path, descriptor, path))
+            work = self._pool().submit(self._commit, staging.path, descriptor, path)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        try:
+            await asyncio.shield(asyncio.wrap_future(work))
         except OSError as error:
             staging.measure()
             raise fault(error) from error
@@ -199,12 +153,11 @@ class FilesystemBlobStore:
         if shard in self._durable:
             return
         os.makedirs(shard, exist_ok=True)
-        # From the new directory's parent up to the root's own, whoever made them: it may not have flushed them yet.
+        # From the new directory's parent up to the root, whoever made them: it may not have flushed them yet.
         folder = shard
         while folder != str(self._root):
             folder = os.path.dirname(folder)
             fsync_directory(folder)
-        fsync_directory(os.path.dirname(folder))
         self._durable.add(shard)
 
     async def delete(self, location: str) -> bool:
@@ -216,13 +169,14 @@ class FilesystemBlobStore:
             raise fault(error) from error
 
     def list(self) -> Iterator[tuple[str, Digest, int]]:
-        for algorithm, length in _ALGORITHMS.items():
-            pattern = re.compile(rf"[0-9a-f]{{{length}}}", re.ASCII)
+        for algorithm in ALGORITHMS:
             for shard in _names(self._root / "blobs" / algorithm, _SHARD):
-                for name in _names(self._root / "blobs" / algorithm / shard, pattern):
+                for name in _names(self._root / "blobs" / algorithm / shard, _HEX):
                     digest = Digest(algorithm, name)
-                    location = self.locate(digest)
-                    size = self.stat(location) if name.startswith(shard) else None
+                    location = layout.blob(digest)
+                    # Fits neither its algorithm nor its shard: not a blob, and not to be found by its digest.
+                    valid = layout.LOCATION.fullmatch(location) and name.startswith(shard)
+                    size = self.stat(location) if valid else None
                     if size is not None:
                         yield location, digest, size
 
@@ -238,7 +192,7 @@ class FilesystemBlobStore:
 
     def _path(self, location: str) -> str:
         # Locations come from the database and not from clients; the check is for the day when one does not.
-        if _LOCATION.fullmatch(location) is None:
+        if layout.LOCATION.fullmatch(location) is None:
             raise ValueError(f"not a location of this store: {location!r}")
         return f"{self._root}/{location}"
 
@@ -260,8 +214,9 @@ def _link(source: str, path: str) -> None:
             raise
         os.rename(source, path)
         return
-    # rename(2) does nothing when both names are one file already, which is as good.
-    temporary = f"{path}.{secrets.token_hex(8)}"
+    # By a second name among the uploads: if a crash leaves it, the purge of uploads finds it. rename(2) does nothing
+    # when both names are one file already, which is as good.
+    temporary = f"{os.path.dirname(source)}/{secrets.token_hex(16)}"
     os.link(source, temporary)
     try:
         os.rename(temporary, path)
@@ -283,7 +238,7 @@ def _delete(path: str) -> bool:
 
 def _try_link(uploads: Path, root: Path) -> None:
     """Do once what every commit does: st_dev says too little, one device may be mounted twice."""
-    name = f".{secrets.token_hex(16)}"
+    name = secrets.token_hex(16)
     source, target = f"{uploads}/{name}", f"{root}/{name}"
     os.close(os.open(source, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
     try:
