@@ -65,6 +65,7 @@ def parse_media_type(header: str) -> str:
     return media_type
 
 
+@lru_cache(maxsize=1024)
 def is_media_type(text: str) -> bool:
     """Tell whether *text* may stand in a descriptor's `mediaType` or an `artifactType`.
 
@@ -74,6 +75,7 @@ def is_media_type(text: str) -> bool:
     return len(text) <= MOST_CHARACTERS and _TYPE_AND_PARAMETERS.fullmatch(text) is not None
 
 
+@lru_cache(maxsize=1024)
 def is_nondistributable(media_type: str) -> bool:
     """Tell whether a layer of this type is fetched from its `urls` and need never be pushed (image-spec, layer.md)."""
     return media_type.startswith(NONDISTRIBUTABLE)

@@ -11,7 +11,7 @@ from moorage.oci.digest import Digest
 from moorage.oci.excerpt import excerpt
 
 Tag = NewType("Tag", str)
-"""A tag that `parse_tag` accepted. It may be `CON`, or differ from another by case alone: not every file system holds it."""
+"""A tag that `parse_tag` accepted. It may be `CON` or differ from another by case alone: no file's name as it is."""
 
 _GRAMMAR: Final = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}")
 

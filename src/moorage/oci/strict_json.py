@@ -69,6 +69,8 @@ def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _integer(text: str) -> int:
+    if len(text) < 16:  # 15 digits, or fewer and a sign, are always small enough
+        return int(text)
     if len(text) > 17 or abs(value := int(text)) > MOST_INTEGER:
         raise JsonInvalid("an integer beyond 2^53-1")
     return value
