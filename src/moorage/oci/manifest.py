@@ -25,9 +25,6 @@ from moorage.oci.strict_json import JsonInvalid, parse_json
 MOST_DESCRIPTORS: Final = 10_000
 """Layers, blobs or index entries of one manifest (arbitrary; the largest seen in the field have some hundreds)."""
 
-MOST_SIZE: Final = 2**63 - 1
-"""A descriptor's size is an int64 (image-spec, descriptor.md); the JSON reader stops at 2^53-1 already."""
-
 _SCHEMA1: Final = (
     "Docker schema 1 is not supported: rebuild the image or push it again with a client of 2017 or later"
     " (Docker 17.06, podman, skopeo, buildah)"
@@ -44,7 +41,10 @@ _FOLDED: Final = {member.casefold(): member for member in _MEMBERS | _DESCRIPTOR
 
 @dataclass(frozen=True, slots=True)
 class Descriptor:
-    """What a manifest says about one other piece of content; *size* is in bytes (image-spec, descriptor.md)."""
+    """What a manifest says about one other piece of content (image-spec, descriptor.md).
+
+    *size* is in bytes, at most `strict_json.MOST_INTEGER`.
+    """
 
     media_type: str
     digest: Digest
@@ -212,7 +212,7 @@ def _descriptor(value: object, where: str) -> Descriptor:
         digest = Digest.parse(text)
     except DigestInvalid as error:
         raise ManifestInvalid(f"{where}.digest: {error.message}") from None
-    if type(size) is not int or not 0 <= size <= MOST_SIZE:
+    if type(size) is not int or size < 0:
         raise ManifestInvalid(f"{where}.size is not a number of bytes")
     if len(value) == 3:
         return Descriptor(media_type, digest, size)

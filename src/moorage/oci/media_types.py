@@ -65,14 +65,19 @@ def parse_media_type(header: str) -> str:
     return media_type
 
 
-@lru_cache(maxsize=1024)
 def is_media_type(text: str) -> bool:
     """Tell whether *text* may stand in a descriptor's `mediaType` or an `artifactType`.
 
     image-spec's schema takes RFC 6838 names alone; parameters are let through, because clients copy them from file
     name tables (`text/plain; charset=utf-8`).
     """
-    return len(text) <= MOST_CHARACTERS and _TYPE_AND_PARAMETERS.fullmatch(text) is not None
+    return len(text) <= MOST_CHARACTERS and _may_be_named(text)
+
+
+@lru_cache(maxsize=1024)
+def _may_be_named(text: str) -> bool:
+    # Apart from the length, so that no megabyte of a hostile manifest is remembered.
+    return _TYPE_AND_PARAMETERS.fullmatch(text) is not None
 
 
 @lru_cache(maxsize=1024)
