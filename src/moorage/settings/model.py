@@ -63,7 +63,8 @@ def _pattern(text: str) -> str:
     return text
 
 
-def _url(text: str) -> str:
+def parse_external_url(text: str) -> str:
+    """The URL without a path. Raises ValueError."""
     parts = urlsplit(text)
     plain = not (parts.query or parts.fragment or parts.username or parts.password)
     if parts.scheme not in ("http", "https") or not parts.hostname or not plain or parts.path not in ("", "/"):
@@ -103,7 +104,7 @@ def _headers(headers: Mapping[str, tuple[str, ...]]) -> Mapping[str, tuple[str, 
 
 ListenAddress = Annotated[str, AfterValidator(_address)]
 Pattern = Annotated[str, Field(max_length=2000), AfterValidator(_pattern)]
-ExternalUrl = Annotated[str, AfterValidator(_url)]
+ExternalUrl = Annotated[str, AfterValidator(parse_external_url)]
 Headers = Annotated[Mapping[str, tuple[str, ...]], BeforeValidator(_values), AfterValidator(_headers)]
 TrustedPeer = Annotated[IPv4Network | IPv6Network | Literal["unix"], BeforeValidator(_peer)]
 Positive = Annotated[Seconds, Field(gt=0)]
@@ -127,13 +128,14 @@ class Auth(Section):
     kind: Literal["users", "htpasswd", "none"] = Field(
         default="users",
         description="Where users and passwords live: `users` is the database, filled by `moorage user`; `htpasswd` is"
-        " the file that `auth.htpasswd` names; `none` lets everyone do everything.",
+        " the file that `auth.htpasswd` names; `none` lets everyone do everything. In a file"
+        " `auth: htpasswd` is short for the kind alone.",
         json_schema_extra=option("--auth"),
     )
     htpasswd: Path | None = Field(
         default=None,
         description="The file of users for `auth.kind: htpasswd`, with bcrypt passwords as `moorage htpasswd -B` writes"
-        " them. It is read again within a second of a change.",
+        " them; naming it chooses that kind. It is read again within a second of a change.",
         json_schema_extra=option("--htpasswd"),
     )
     realm: Text = Field(default="Moorage", description="The name that clients show when they ask for a password.")

@@ -7,7 +7,7 @@ from datetime import timedelta
 from decimal import Decimal
 from typing import Annotated
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator
 
 _DURATION_UNITS = {
     "ns": Decimal("1e-9"),
@@ -105,8 +105,5 @@ def format_size(size: int) -> str:
     return str(size)
 
 
-DURATION = "duration"
-SIZE = "size"
-
-Seconds = Annotated[float, BeforeValidator(parse_duration), Field(json_schema_extra={"unit": DURATION})]
-Bytes = Annotated[int, BeforeValidator(parse_size), Field(json_schema_extra={"unit": SIZE})]
+Seconds = Annotated[float, BeforeValidator(parse_duration)]
+Bytes = Annotated[int, BeforeValidator(parse_size)]

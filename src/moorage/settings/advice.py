@@ -1,0 +1,56 @@
+"""What has to be said about settings that are valid, and what is refused although it is."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from moorage.errors import StartRefused
+from moorage.settings.listen import parse_address
+from moorage.settings.model import Settings
+
+
+def advice(settings: Settings, mode: Literal["native", "classic"]) -> tuple[str, ...]:
+    """Sentences for the start of a server with these settings; none in the ordinary case."""
+    sentences = []
+    if settings.auth.kind == "none":
+        what = "pull" if settings.storage.read_only else "pull and push"
+        if settings.storage.delete_enabled and not settings.storage.read_only:
+            what = "pull, push and delete"
+        how = (
+            "set REGISTRY_AUTH=htpasswd and REGISTRY_AUTH_HTPASSWD_PATH"
+            if mode == "classic"
+            else "set auth.kind to users or htpasswd"
+        )
+        sentences.append(
+            f"nobody is asked for a password: whoever reaches {', '.join(settings.listen)} may {what} everything; "
+            f"to change that, {how}"
+        )
+    elif mode == "classic" and (exposed := _exposed(settings)):
+        sentences.append(
+            f"passwords travel in the clear: {', '.join(exposed)} can be reached from other machines without TLS; "
+            "set REGISTRY_HTTP_TLS_CERTIFICATE and REGISTRY_HTTP_TLS_KEY, or let only a proxy that speaks TLS reach it"
+        )
+    if settings.auth.anonymous_pull and settings.auth.kind != "none":
+        sentences.append(
+            "auth.anonymous_pull is on: clients that ask for a password only once, at /v2/ (Docker up to version 28), "
+            "cannot log in"
+        )
+    return tuple(sentences)
+
+
+def refuse_plaintext(settings: Settings) -> None:
+    """Raises StartRefused when passwords would cross a network in the clear and nobody said that this is wanted."""
+    exposed = _exposed(settings)
+    if not exposed or settings.auth.kind == "none" or settings.allow_plaintext:
+        return
+    raise StartRefused(
+        f"passwords would travel in the clear: {', '.join(exposed)} can be reached from other machines, and there is "
+        "no TLS. Three ways out: give a certificate (--tls-certificate FILE --tls-key FILE); listen for this machine "
+        "alone (--listen 127.0.0.1:5000) and let a proxy speak TLS; or accept it (--allow-plaintext)"
+    )
+
+
+def _exposed(settings: Settings) -> list[str]:
+    if settings.tls.certificate is not None:
+        return []
+    return [text for text in settings.listen if not parse_address(text).loopback]
