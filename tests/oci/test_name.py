@@ -81,6 +81,7 @@ def test_valid(text: str) -> None:
         "a" * (MOST_BYTES + 1),
         "a/" * 127 + "ab",
         "/".join("a" * 100),
+        "/".join("a" * (MOST_COMPONENTS + 1)),
         "a" * 10_000_000,
     ],
 )
