@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -34,7 +35,8 @@ def need_root() -> None:
         lacking("only root can run this test")
 
 
-def lacking(reason: str) -> None:
+def lacking(reason: str) -> NoReturn:
+    """Ends the test: skipped with *reason*, or failed where everything must run."""
     if os.environ.get("MOORAGE_REQUIRE_CLIENTS") == "1":
         pytest.fail(f"{reason}; `.ci/install` installs every program that the tests run")
     pytest.skip(f"{reason}; `.ci/install` installs every program that the tests run")
@@ -50,9 +52,13 @@ class Shell:
 
     def __call__(self, *command: str | Path, stdin: str | bytes = b"", seconds: float = SECONDS) -> str:
         """Its standard output, white space stripped from both ends; AssertionError unless it exits with 0."""
+        return self.output(*command, stdin=stdin, seconds=seconds).decode(errors="replace").strip()
+
+    def output(self, *command: str | Path, stdin: str | bytes = b"", seconds: float = SECONDS) -> bytes:
+        """Its standard output, byte for byte; AssertionError unless it exits with 0."""
         done = self._run(command, stdin, seconds)
         assert done.returncode == 0, f"{_line(command)} exited with {done.returncode}\n{_text(done)}"
-        return done.stdout.decode(errors="replace").strip()
+        return done.stdout
 
     def fails(self, *command: str | Path, stdin: str | bytes = b"", seconds: float = SECONDS) -> str:
         """What it says, on either stream; AssertionError if it exits with 0."""
