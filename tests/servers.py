@@ -36,7 +36,7 @@ class Moorage:
     - *pair*: a certificate and its key; the server then speaks TLS.
     - *address*, *port*: where it listens; a free port by default.
     - *prefix*: a command to run it by, such as `ip netns exec NAME`.
-    - *environment*: variables beside this process's own.
+    - *environment*: variables beside this process's own, of which settings (`MOORAGE_*`, `REGISTRY_*`) are left out.
     """
 
     def __init__(
@@ -104,7 +104,7 @@ class Moorage:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, **self.environment},
+                env={**_foreign(), **self.environment},
                 start_new_session=True,
             )
         deadline = time.monotonic() + START_SECONDS
@@ -175,6 +175,11 @@ class Moorage:
         except OSError:
             return False
         return True
+
+
+def _foreign() -> dict[str, str]:
+    """This process's variables without those that are the server's settings."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(("MOORAGE_", "REGISTRY_"))}
 
 
 def free_port(address: str = "127.0.0.1") -> int:
