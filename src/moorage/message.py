@@ -119,18 +119,25 @@ class Response:
     """*head* is the block of header lines, each ended by CRLF, without status line, Date and Connection.
 
     The body is *body*, or the *parts* one after another. A HEAD's response carries the headers of the GET; the server
-    leaves the body away.
+    leaves the body away. *declared* is the Content-Length, in bytes, where it is not the body's.
     """
 
-    __slots__ = ("body", "head", "parts", "status")
+    __slots__ = ("body", "declared", "head", "parts", "status")
 
     def __init__(
-        self, status: int, head: bytes, body: bytes = b"", parts: tuple[bytes | Part, ...] | None = None
+        self,
+        status: int,
+        head: bytes,
+        body: bytes = b"",
+        *,
+        parts: tuple[bytes | Part, ...] | None = None,
+        declared: int | None = None,
     ) -> None:
         self.status = status
         self.head = head
         self.body = body
         self.parts = parts
+        self.declared = declared
 
     @property
     def length(self) -> int:

@@ -1,0 +1,1 @@
+"""The command `moorage`: one module for each of its words."""

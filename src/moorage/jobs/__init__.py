@@ -1,0 +1,1 @@
+"""Background work, done by whoever holds its lease."""

@@ -1,0 +1,1 @@
+"""What the server says about itself: log lines that are safe to read and to parse."""

@@ -1,0 +1,1 @@
+"""The OCI distribution protocol: a request value in, a response value out."""

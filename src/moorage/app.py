@@ -1,0 +1,170 @@
+"""The composition root: settings in, one face and its chores out. Builds everything, decides nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from moorage.auth.authenticator import Authenticator, DatabaseAuthenticator, HtpasswdAuthenticator
+from moorage.auth.htpasswd import HtpasswdFile
+from moorage.auth.policy import Rules
+from moorage.auth.verifier import PasswordVerifier
+from moorage.clock import Clock, SystemClock
+from moorage.jobs.lease import Leased, holder_name
+from moorage.jobs.outbox import LinkWriter
+from moorage.jobs.purge import UploadPurge
+from moorage.message import Face, Request, Response, header_lines
+from moorage.metadata import users
+from moorage.metadata.database import Database
+from moorage.metadata.open import open_database
+from moorage.registry.browse import Browse
+from moorage.registry.delete import Delete
+from moorage.registry.gates import Gates, Limits
+from moorage.registry.pull import Pull
+from moorage.registry.push import Push
+from moorage.registry.recent import RecentBytes
+from moorage.registry.registry import Registry
+from moorage.registry.uploads import Uploads
+from moorage.settings.model import Settings
+from moorage.storage.blobs import BlobStore
+from moorage.storage.filesystem import FilesystemBlobStore
+from moorage.storage.links import ClassicLinks
+from moorage.v2.answers import Answers
+from moorage.v2.face import V2
+
+# Every config blob, empty layer and signature of an ordinary registry; per worker.
+_RECENT_BYTES = 64 * 1024 * 1024
+_SMALL_BLOB_BYTES = 64 * 1024
+_LINKS_SECONDS = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Folders:
+    """Where things lie in the data folder: the classic tree, and beside it everything that is only ours."""
+
+    data: Path
+
+    @property
+    def tree(self) -> Path:
+        """distribution's layout: blobs and links."""
+        return self.data / "docker" / "registry" / "v2"
+
+    @property
+    def ours(self) -> Path:
+        """Database, locks, staged uploads."""
+        return self.data / "moorage"
+
+    @property
+    def uploads(self) -> Path:
+        """Staged uploads; on the same file system as the tree, so that a commit is a rename."""
+        return self.ours / "uploads"
+
+    @property
+    def lock(self) -> Path:
+        """Held by the server that works on this folder."""
+        return self.ours / "lock"
+
+    @property
+    def initial_password(self) -> Path:
+        """The first password, where there was no terminal to show it on."""
+        return self.ours / "initial-password"
+
+
+class Application:
+    """A registry, built from settings; made after a fork, since threads and connections do not outlive one."""
+
+    def __init__(self, settings: Settings, clock: Clock | None = None) -> None:
+        self.settings = settings
+        self.folders = Folders(settings.data)
+        self.clock = clock or SystemClock()
+        self.database: Database = open_database(settings.database, settings.data)
+        self.store: BlobStore = FilesystemBlobStore(self.folders.tree, self.folders.uploads)
+        self.gates = Gates(
+            read_only=settings.storage.read_only,
+            delete_enabled=settings.storage.delete_enabled,
+        )
+        self.limits = Limits(
+            manifest_bytes=settings.http.limits.manifest_bytes,
+            blob_bytes=settings.http.limits.blob_bytes,
+            tags_page=settings.listing.tags_max_entries,
+            catalog_page=settings.listing.catalog_max_entries,
+        )
+
+    def registry(self) -> Registry:
+        """What the faces are given."""
+        database, clock, gates, limits = self.database, self.clock, self.gates, self.limits
+        return Registry(
+            pull=Pull(database, self.store, RecentBytes(_RECENT_BYTES, _SMALL_BLOB_BYTES)),
+            push=Push(database, clock, gates, limits),
+            uploads=Uploads(database, self.store, clock, gates, limits, boot_id()),
+            browse=Browse(database),
+            delete=Delete(database, clock, gates),
+            limits=limits,
+        )
+
+    def authenticator(self) -> Authenticator:
+        """Who checks passwords. Raises ConfigurationError for an htpasswd file that cannot be used."""
+        verifier = PasswordVerifier()
+        if self.settings.auth.htpasswd is not None:
+            return HtpasswdAuthenticator(HtpasswdFile(self.settings.auth.htpasswd), verifier)
+        return DatabaseAuthenticator(lambda name: users.find(self.database, name), verifier)
+
+    def face(self) -> Face:
+        """Everything that is served on the registry's addresses."""
+        http = self.settings.http
+        extra = [(name, value) for name, values in http.headers.items() for value in values]
+        prefix = http.prefix.rstrip("/")
+        rules = Rules(anonymous_pull=self.settings.auth.anonymous_pull, open=self.settings.auth.kind == "none")
+        answers = Answers(self.settings.auth.realm, extra)
+        return Front(V2(self.registry(), self.authenticator(), rules, answers, prefix), prefix, extra)
+
+    def chores(self) -> list[Leased]:
+        """The background work."""
+        purge = self.settings.storage.upload_purge
+        holder = holder_name()
+
+        def leased(name: str, chore: Callable[[], Awaitable[bool]], interval: float) -> Leased:
+            return Leased(name, chore, interval=interval, database=self.database, clock=self.clock, holder=holder)
+
+        chores = [leased("links", self.links().work_off, _LINKS_SECONDS)]
+        if purge.enabled:
+            sweep = UploadPurge(self.database, self.store, self.clock, age=purge.age, dry_run=purge.dry_run).sweep
+            chores.append(leased("uploads", sweep, purge.interval))
+        return chores
+
+    def links(self) -> LinkWriter:
+        """What keeps the classic link tree up to date."""
+        return LinkWriter(self.database, ClassicLinks(self.folders.tree))
+
+
+class Front:
+    """Sends `/v2/` to the protocol; answers `/` with an empty 200, as load balancers expect of a registry."""
+
+    def __init__(self, v2: V2, prefix: str, extra: list[tuple[str, str]]) -> None:
+        self._v2 = v2
+        self._prefix = f"{prefix}/v2"
+        self._home = (prefix + "/", "/")
+        self._headers = header_lines(("Cache-Control", "no-cache"), *extra)
+        self._not_found = header_lines(("Content-Type", "text/plain; charset=utf-8"), *extra)
+
+    async def __call__(self, request: Request) -> Response:
+        """Answer *request*."""
+        path = request.path
+        if path.startswith(self._prefix) and path[len(self._prefix) : len(self._prefix) + 1] in {"/", ""}:
+            return await self._v2(request)
+        if request.method not in {"GET", "HEAD"}:
+            return Response(
+                405, header_lines(("Allow", "GET, HEAD")) + self._not_found, b"this path can only be read\n"
+            )
+        if path in self._home:
+            return Response(200, self._headers)
+        return Response(404, self._not_found, b"not here: the registry's API is at /v2/\n")
+
+
+def boot_id() -> str:
+    """Names the time since the machine was started; what was not fsynced before it is not to be trusted."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
+    except OSError:
+        return "unknown"

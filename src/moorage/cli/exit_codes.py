@@ -1,0 +1,28 @@
+"""The exit code of every failure, in one table."""
+
+from __future__ import annotations
+
+from moorage.errors import (
+    ConfigurationError,
+    DataError,
+    MoorageError,
+    RegistryError,
+    StartRefused,
+    UserError,
+)
+
+# The first line whose class fits counts. 2 is click's, for a command line that cannot be read.
+EXIT_CODES: tuple[tuple[type[BaseException], int, str], ...] = (
+    (ConfigurationError, 3, "a setting is wrong; the message names file, key and line"),
+    (StartRefused, 4, "the server will not start, or the data folder cannot be used; the message says what to do"),
+    (DataError, 5, "what is stored contradicts itself"),
+    (UserError, 6, "the command cannot be done as typed; nothing was changed"),
+    (RegistryError, 7, "the registry's storage or database refused"),
+    (MoorageError, 1, "something else went wrong"),
+    (KeyboardInterrupt, 130, "interrupted from the keyboard"),
+)
+
+
+def exit_code(error: BaseException) -> int:
+    """The code for *error*; 1 for what is not in the table."""
+    return next((code for kind, code, _ in EXIT_CODES if isinstance(error, kind)), 1)

@@ -1,0 +1,82 @@
+"""The front door: which word means which command, and what its failures look like."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable
+
+import click
+
+from moorage.cli.exit_codes import exit_code
+from moorage.errors import MoorageError
+
+# Module and attribute: loaded when the word is used, so that `moorage version` need not import a web server.
+_COMMANDS = {
+    "serve": ("moorage.cli.serve", "serve"),
+    "htpasswd": ("moorage.cli.htpasswd", "htpasswd"),
+    "user": ("moorage.cli.user", "user"),
+    "ls": ("moorage.cli.browse", "ls"),
+    "rm": ("moorage.cli.browse", "rm"),
+    "check": ("moorage.cli.check", "check"),
+    "config": ("moorage.cli.config", "config"),
+    "version": ("moorage.cli.version", "version"),
+}
+
+
+class _Words(click.Group):
+    """Commands by name, each imported on its first use."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """In the order that a newcomer needs them."""
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command, or None."""
+        if cmd_name not in _COMMANDS:
+            return None
+        module, name = _COMMANDS[cmd_name]
+        command: click.Command = getattr(importlib.import_module(module), name)
+        return command
+
+
+@click.group(
+    cls=_Words,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Example: moorage serve --data /srv/registry",
+)
+def moorage() -> None:
+    """A private Docker and OCI registry with authentication, from one command."""
+
+
+def main() -> None:
+    """The command `moorage`."""
+    sys.exit(run(moorage))
+
+
+def registry() -> None:
+    """The command by distribution's name: `registry serve FILE` is `moorage serve --classic FILE`."""
+    arguments = sys.argv[1:]
+    if arguments[:1] == ["serve"]:
+        arguments[1:1] = ["--classic"]
+    elif arguments[:1] in (["--version"], ["-v"]):
+        arguments = ["version"]
+    sys.exit(run(moorage, arguments))
+
+
+def run(command: Callable[..., object], arguments: list[str] | None = None) -> int:
+    """Run *command* and return its exit code; failures that a person can act on become one sentence."""
+    try:
+        result = command(args=arguments, standalone_mode=False)
+    except click.exceptions.Exit as ended:
+        return ended.exit_code
+    except click.Abort:
+        click.echo("interrupted", err=True)
+        return exit_code(KeyboardInterrupt())
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except MoorageError as error:
+        click.echo(f"moorage: {error}", err=True)
+        return exit_code(error)
+    return result if isinstance(result, int) else 0

@@ -1,0 +1,75 @@
+"""Running a chore in one process among all workers and replicas."""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import socket
+from collections.abc import Awaitable, Callable
+
+from moorage.clock import Clock
+from moorage.errors import RegistryError
+from moorage.metadata import leases
+from moorage.metadata.database import Database
+
+_log = logging.getLogger("moorage.jobs")
+
+# How long the work rests when its holder died without letting go.
+LEASE_SECONDS = 30
+
+
+def holder_name() -> str:
+    """A name for this process that no other has."""
+    return f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+
+
+class Leased:
+    """A chore that runs every *interval* seconds while this process holds the lease called *name*.
+
+    The chore gets nothing and returns whether there is more to do at once. A failure of the database or the store is
+    logged, and the chore tried again after the interval.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        chore: Callable[[], Awaitable[bool]],
+        *,
+        interval: float,
+        database: Database,
+        clock: Clock,
+        holder: str,
+    ) -> None:
+        self._name = name
+        self._chore = chore
+        self._interval = interval
+        self._database = database
+        self._clock = clock
+        self._holder = holder
+
+    async def run(self) -> None:
+        """Go on until cancelled."""
+        while True:
+            more = False
+            try:
+                if await self.take():
+                    more = await self._chore()
+            except RegistryError as error:
+                _log.warning("%s has to wait: %s", self._name, error)
+            if not more:
+                await self._clock.sleep(self._interval)
+
+    async def take(self) -> bool:
+        """Take or extend the lease; False while another process holds it."""
+        now = self._clock.now()
+        until = now + LEASE_SECONDS * 1_000_000
+        return await self._database.write(
+            lambda transaction: leases.take(transaction, self._name, self._holder, now=now, until=until), durable=False
+        )
+
+    async def give_up(self) -> None:
+        """Let another process have it at once."""
+        await self._database.write(
+            lambda transaction: leases.give_up(transaction, self._name, self._holder), durable=False
+        )

@@ -1,0 +1,56 @@
+"""The process beside the workers that does the background work, at a lower priority."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+
+from moorage.app import Application
+from moorage.errors import RegistryError
+from moorage.settings.model import Settings
+
+_log = logging.getLogger("moorage.jobs")
+
+_NICENESS = 5
+
+
+def run(settings: Settings) -> None:
+    """Work until SIGTERM, then write the last links."""
+    with contextlib.suppress(OSError):
+        os.nice(_NICENESS)
+    asyncio.run(_work(settings))
+
+
+async def _work(settings: Settings) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    application = Application(settings)
+    chores = application.chores()
+    tasks = [asyncio.create_task(chore.run()) for chore in chores]
+    waiting = asyncio.create_task(stop.wait())
+    done, _ = await asyncio.wait([waiting, *tasks], return_when=asyncio.FIRST_COMPLETED)
+    for task in tasks:
+        task.cancel()
+    results = await asyncio.gather(*tasks, return_exceptions=True)
+    await _finish(application)
+    await application.database.close()
+    for result in results:
+        if isinstance(result, Exception) and waiting not in done:
+            raise result
+
+
+async def _finish(application: Application) -> None:
+    """Leave the link tree complete: whoever starts registry:2 on it next finds everything."""
+    links = application.links()
+    try:
+        while await links.work_off():
+            pass
+        for chore in application.chores():
+            await chore.give_up()
+    except RegistryError as error:
+        _log.warning("the link tree is not up to date: %s; it will be after the next start", error)

@@ -1,0 +1,87 @@
+"""What all connections of one worker share."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+from moorage.message import Face
+from moorage.observe.access import AccessLog
+
+if TYPE_CHECKING:
+    from moorage.server.connection import Connection
+
+# One read; uvloop's own buffer has the same size. Shared by all connections of a worker: a read is used up, or copied,
+# before the next one begins, so an idle connection costs no buffer.
+READ_BYTES = 256 * 1024
+
+STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode("ascii") for status in HTTPStatus}
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds of the wire: bytes, counts, and seconds.
+
+    *header_timeout* runs from a request's first byte, and from the connection's beginning, until its headers are
+    complete; *body_timeout* while the client sends nothing of a body that is waited for; *write_timeout* while it reads
+    nothing of an answer; *keep_alive* between requests.
+    """
+
+    header_bytes: int = 32 * 1024
+    header_count: int = 100
+    target_bytes: int = 8 * 1024
+    header_timeout: float = 20
+    body_timeout: float = 60
+    write_timeout: float = 60
+    # Go's clients drop an idle connection after 90 s; a server that is quicker races them.
+    keep_alive: float = 120
+
+
+class Serving:
+    """One worker's face, limits, log and clock, and the connections it serves."""
+
+    def __init__(self, face: Face, limits: Limits, log: AccessLog) -> None:
+        self.face = face
+        self.limits = limits
+        self.log = log
+        self.loop = asyncio.get_running_loop()
+        self.buffer = memoryview(bytearray(READ_BYTES))
+        self.connections: set[Connection] = set()
+        self.draining = False
+        self.now = 0.0
+        self.date = b""
+        self._ids = 0
+        self._prefix = os.urandom(5).hex()
+        self._ticker: asyncio.TimerHandle | None = None
+        self._tick()
+
+    def next_id(self) -> str:
+        """A request id that no other worker or run gives."""
+        self._ids += 1
+        return f"{self._prefix}{self._ids:08x}"
+
+    def _tick(self) -> None:
+        """Once a second: the Date header, and whoever has been silent too long."""
+        self.now = self.loop.time()
+        self.date = time.strftime("Date: %a, %d %b %Y %H:%M:%S GMT\r\n", time.gmtime()).encode("ascii")
+        for connection in list(self.connections):
+            connection.check(self.now)
+        self._ticker = self.loop.call_later(1, self._tick)
+
+    async def drain(self, seconds: float) -> None:
+        """Let running requests end within *seconds*, then cut what is left."""
+        self.draining = True
+        for connection in list(self.connections):
+            connection.drain()
+        deadline = self.loop.time() + seconds
+        while self.connections and self.loop.time() < deadline:
+            await asyncio.sleep(0.02)
+        for connection in list(self.connections):
+            connection.abort()
+        if self._ticker is not None:
+            self._ticker.cancel()
+        self.log.flush()

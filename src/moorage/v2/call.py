@@ -1,0 +1,53 @@
+"""What a handler is given once it may run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from moorage.auth.principal import Principal
+from moorage.errors import BadRequest
+from moorage.message import Request
+from moorage.oci.name import RepositoryName
+from moorage.oci.query import parse_query
+
+if TYPE_CHECKING:
+    from moorage.v2.face import V2
+
+
+class Call(NamedTuple):
+    """One authorised request: *name* is the repository, None where the route has none; *argument* the raw last part."""
+
+    face: V2
+    request: Request
+    principal: Principal
+    name: RepositoryName | None
+    argument: str
+
+    @property
+    def repository(self) -> RepositoryName:
+        """The repository's name, on a route that has one."""
+        if self.name is None:
+            raise AssertionError("this route has no repository")
+        return self.name
+
+    @property
+    def who(self) -> str:
+        """The principal as it is stored: the same name from two sources is two."""
+        return f"{self.principal.source}:{self.principal.name}"
+
+    def query(self) -> dict[str, list[str]]:
+        """The query's parameters. Raises BadRequest."""
+        return parse_query(self.request.query) if self.request.query else {}
+
+    def single(self, query: dict[str, list[str]], name: str) -> str | None:
+        """The parameter's only value, None without it. Raises BadRequest when it comes twice."""
+        values = query.get(name)
+        if values is None:
+            return None
+        if len(values) != 1:
+            raise BadRequest(400, f"the parameter {name} comes more than once")
+        return values[0]
+
+    def location(self, rest: str) -> tuple[str, str]:
+        """A Location below this repository: a path only, so that no proxy can make it wrong."""
+        return ("Location", f"{self.face.prefix}/v2/{self.repository}/{rest}")

@@ -1,0 +1,130 @@
+"""The protocol's front door: find the route, ask who it is, decide, answer."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from moorage.auth.authenticator import Authenticator
+from moorage.auth.policy import Rules, allowed
+from moorage.auth.principal import ANONYMOUS, Principal
+from moorage.errors import BadRequest, Denied, NameInvalid, NameUnknown, RegistryError, Unauthorized, Unsupported
+from moorage.message import Request, Response
+from moorage.oci.credentials import parse_basic
+from moorage.oci.name import RepositoryName, parse_name
+from moorage.oci.query import decode_component
+from moorage.registry.registry import Registry
+from moorage.v2 import blobs, listings, manifests, routes, uploads
+from moorage.v2.answers import Answers
+from moorage.v2.call import Call
+from moorage.v2.routes import Target, find_target
+
+Handler = Callable[[Call], Awaitable[Response]]
+
+HANDLERS: dict[tuple[str, str], Handler] = {
+    ("ping", "GET"): listings.ping,
+    ("ping", "HEAD"): listings.ping,
+    ("catalog", "GET"): listings.catalog,
+    ("catalog", "HEAD"): listings.catalog,
+    ("tags", "GET"): listings.tags,
+    ("tags", "HEAD"): listings.tags,
+    ("referrers", "GET"): listings.referrers,
+    ("referrers", "HEAD"): listings.referrers,
+    ("manifest", "GET"): manifests.pull,
+    ("manifest", "HEAD"): manifests.stat,
+    ("manifest", "PUT"): manifests.push,
+    ("manifest", "DELETE"): manifests.delete,
+    ("blob", "GET"): blobs.pull,
+    ("blob", "HEAD"): blobs.stat,
+    ("blob", "DELETE"): blobs.delete,
+    ("uploads", "POST"): uploads.begin,
+    ("upload", "GET"): uploads.status,
+    ("upload", "HEAD"): uploads.status,
+    ("upload", "PATCH"): uploads.append,
+    ("upload", "PUT"): uploads.finish,
+    ("upload", "DELETE"): uploads.cancel,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class V2:
+    """The face at `/v2/`, below *prefix* where the operator set one.
+
+    `authorize` is the only place that decides; every handler runs behind it.
+    """
+
+    registry: Registry
+    authenticator: Authenticator
+    rules: Rules
+    answers: Answers
+    prefix: str = ""
+
+    async def __call__(self, request: Request) -> Response:
+        """Answer *request*; every failure that the protocol has a code for becomes that code."""
+        try:
+            principal = await self.authenticate(request)
+            request.principal = principal.name
+            path = request.path
+            if self.prefix:
+                path = path.removeprefix(self.prefix)
+            target = find_target(decode_component(path) if "%" in path else path)
+            name = self.authorize(request, principal, target)
+            if target is None:
+                raise NameUnknown("no such endpoint", detail={"path": request.path[:200]})
+            handler = HANDLERS[target.route.name, request.method]
+            return await handler(Call(self, request, principal, name, target.argument))
+        except (RegistryError, BadRequest) as error:
+            return self.answers.error(error)
+
+    async def authenticate(self, request: Request) -> Principal:
+        """Who asks. Raises Unauthorized for credentials that are wrong or malformed."""
+        if self.rules.open:
+            return ANONYMOUS
+        header = request.headers.get(b"authorization")
+        if header is None:
+            return ANONYMOUS
+        if b"authorization" in request.repeated:
+            raise Unauthorized("more than one Authorization header")
+        credentials = parse_basic(header)
+        if credentials is None:
+            return ANONYMOUS
+        principal = await self.authenticator.authenticate(*credentials, request.peer)
+        if principal is None:
+            raise Unauthorized("the user name or the password is wrong")
+        return principal
+
+    def authorize(self, request: Request, principal: Principal, target: Target | None) -> RepositoryName | None:
+        """Let the request through, with its repository's name, or raise.
+
+        A stranger learns nothing, not even which paths exist: whatever they may not do is Unauthorized. Raises Denied
+        for a principal, NameInvalid for a name outside the grammar, Unsupported for a method that the route lacks.
+        """
+        stranger = principal is ANONYMOUS and not self.rules.open
+        if target is None:
+            if stranger:
+                raise Unauthorized
+            return None
+        action = target.route.actions.get(request.method)
+        if action is None and not stranger:
+            raise Unsupported(f"{request.method} is not supported here", allow=tuple(target.route.actions))
+        name = self._name(request, target, stranger=stranger)
+        if action is None or not allowed(principal, action, name, self.rules):
+            raise Unauthorized if stranger else Denied
+        return name
+
+    def _name(self, request: Request, target: Target, *, stranger: bool) -> RepositoryName | None:
+        if target.route in _WITHOUT_NAME:
+            return None
+        try:
+            if "%2f" in request.path.lower():
+                raise NameInvalid("a repository name has no escaped slashes")
+            name = parse_name(target.repository)
+        except NameInvalid:
+            if stranger:
+                raise Unauthorized from None
+            raise
+        request.repository = name
+        return name
+
+
+_WITHOUT_NAME = (routes.PING, routes.CATALOG)

@@ -1,0 +1,80 @@
+"""Lists: the version check, the catalog, tags, referrers."""
+
+from __future__ import annotations
+
+from moorage.auth.policy import Action, visible_names
+from moorage.message import Response
+from moorage.oci.digest import Digest
+from moorage.oci.pagination import parse_count
+from moorage.oci.query import encode_component
+from moorage.v2.call import Call
+
+_INDEX = "application/vnd.oci.image.index.v1+json"
+_REFERRERS_HEAD = b'{"schemaVersion":2,"mediaType":"%s","manifests":[' % _INDEX.encode("ascii")
+
+
+async def ping(call: Call) -> Response:
+    """The version check, which is also where `docker login` tries its password."""
+    return call.face.answers.document(b"{}", "application/json")
+
+
+def _link(path: str, **parameters: str | int | None) -> tuple[str, str]:
+    """The next page (RFC 8288), as a path with everything that a client sent percent-encoded."""
+    given = ((name, str(value)) for name, value in parameters.items() if value is not None)
+    query = "&".join(f"{name}={encode_component(value)}" for name, value in given)
+    return ("Link", f'<{path}?{query}>; rel="next"')
+
+
+def _page(call: Call, most: int) -> tuple[int, str]:
+    """How many names, and above which.
+
+    Many scripts never follow a Link, so without `n` a page is as large as this server makes it.
+    """
+    query = call.query()
+    asked = parse_count(call.single(query, "n"), most)
+    return most if asked is None else asked, call.single(query, "last") or ""
+
+
+async def tags(call: Call) -> Response:
+    """The repository's tags, in ASCII order."""
+    registry = call.face.registry
+    count, after = _page(call, registry.limits.tags_page)
+    page = await registry.browse.tags(call.repository, after=after, count=count)
+    path = f"{call.face.prefix}/v2/{call.repository}/tags/list"
+    links = (_link(path, n=count, last=page.names[-1]),) if page.more and page.names else ()
+    return call.face.answers.json({"name": call.repository, "tags": page.names}, *links)
+
+
+async def catalog(call: Call) -> Response:
+    """The repositories that this caller may see, in ASCII order."""
+    registry = call.face.registry
+    count, after = _page(call, registry.limits.catalog_page)
+    ranges = visible_names(call.principal, Action.CATALOG, call.face.rules).ranges
+    page = await registry.browse.catalog(ranges, after=after, count=count)
+    path = f"{call.face.prefix}/v2/_catalog"
+    links = (_link(path, n=count, last=page.names[-1]),) if page.more and page.names else ()
+    return call.face.answers.json({"repositories": page.names}, *links)
+
+
+async def referrers(call: Call) -> Response:
+    """Who names this digest as subject; an empty index where nobody does (distribution-spec, "Listing Referrers")."""
+    subject = Digest.parse(call.argument)
+    query = call.query()
+    artifact_type = call.single(query, "artifactType")
+    last = call.single(query, "last")
+    registry = call.face.registry
+    found = await registry.browse.referrers(
+        call.repository,
+        subject,
+        artifact_type=artifact_type,
+        after=Digest.parse(last) if last else None,
+        count=registry.limits.referrers_page,
+    )
+    headers = []
+    if artifact_type:
+        headers.append(("OCI-Filters-Applied", "artifactType"))
+    if found.last is not None:
+        path = f"{call.face.prefix}/v2/{call.repository}/referrers/{subject}"
+        headers.append(_link(path, artifactType=artifact_type, last=str(found.last)))
+    body = b"".join((_REFERRERS_HEAD, b",".join(found.descriptors), b"]}"))
+    return call.face.answers.document(body, _INDEX, *headers)

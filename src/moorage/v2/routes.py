@@ -1,0 +1,78 @@
+"""Which request means what. Paths are read from the right, since a repository may be called `a/manifests/b`."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from moorage.auth.policy import Action
+
+_READ = {"GET": Action.PULL, "HEAD": Action.PULL}
+
+
+class Route(NamedTuple):
+    """An endpoint: its *name*, its *path* as the reference page shows it, and what each method needs.
+
+    A method that is not in *actions* is refused; a route cannot exist without saying what it needs.
+    """
+
+    name: str
+    path: str
+    actions: dict[str, Action]
+
+
+PING = Route("ping", "/v2/", {"GET": Action.PING, "HEAD": Action.PING})
+CATALOG = Route("catalog", "/v2/_catalog", {"GET": Action.CATALOG, "HEAD": Action.CATALOG})
+MANIFEST = Route(
+    "manifest",
+    "/v2/{name}/manifests/{reference}",
+    {**_READ, "PUT": Action.PUSH, "DELETE": Action.DELETE},
+)
+BLOB = Route("blob", "/v2/{name}/blobs/{digest}", {**_READ, "DELETE": Action.DELETE})
+UPLOADS = Route("uploads", "/v2/{name}/blobs/uploads/", {"POST": Action.PUSH})
+# Cancelling one's own upload is part of pushing: clients that may not delete do it (containers/image after a mount).
+UPLOAD = Route(
+    "upload",
+    "/v2/{name}/blobs/uploads/{upload}",
+    {
+        "GET": Action.PUSH,
+        "HEAD": Action.PUSH,
+        "PATCH": Action.PUSH,
+        "PUT": Action.PUSH,
+        "DELETE": Action.PUSH,
+    },
+)
+TAGS = Route("tags", "/v2/{name}/tags/list", _READ)
+REFERRERS = Route("referrers", "/v2/{name}/referrers/{digest}", _READ)
+
+ROUTES = (PING, CATALOG, MANIFEST, BLOB, UPLOADS, UPLOAD, TAGS, REFERRERS)
+
+
+class Target(NamedTuple):
+    """Where a path leads: a route, the raw repository name, and the raw last part."""
+
+    route: Route
+    repository: str
+    argument: str
+
+
+_BY_KIND = {"manifests": MANIFEST, "blobs": BLOB, "referrers": REFERRERS}
+
+
+def find_target(path: str) -> Target | None:
+    """The target of *path*, or None. Nothing is checked against a grammar yet."""
+    if path in {"/v2/", "/v2"}:
+        return Target(PING, "", "")
+    if path == "/v2/_catalog":
+        return Target(CATALOG, "", "")
+    if not path.startswith("/v2/"):
+        return None
+    head, _, argument = path[4:].rpartition("/")
+    repository, _, kind = head.rpartition("/")
+    if kind == "uploads" and repository.endswith("/blobs"):
+        return Target(UPLOAD if argument else UPLOADS, repository.removesuffix("/blobs"), argument)
+    if kind == "blobs" and argument == "uploads":
+        return Target(UPLOADS, repository, "")
+    if kind == "tags" and argument == "list":
+        return Target(TAGS, repository, "")
+    route = _BY_KIND.get(kind)
+    return None if route is None else Target(route, repository, argument)
