@@ -78,6 +78,7 @@ class Application:
         self.settings = settings
         self.folders = Folders(settings.data)
         self.clock = clock or SystemClock()
+        self._holder = holder_name()
         self.database: Database = open_database(settings.database, settings.data)
         self.store: BlobStore = FilesystemBlobStore(self.folders.tree, self.folders.uploads)
         self.gates = Gates(
@@ -122,10 +123,9 @@ class Application:
     def chores(self) -> list[Leased]:
         """The background work."""
         purge = self.settings.storage.upload_purge
-        holder = holder_name()
 
         def leased(name: str, chore: Callable[[], Awaitable[bool]], interval: float) -> Leased:
-            return Leased(name, chore, interval=interval, database=self.database, clock=self.clock, holder=holder)
+            return Leased(name, chore, interval=interval, database=self.database, clock=self.clock, holder=self._holder)
 
         chores = [leased("links", self.links().work_off, _LINKS_SECONDS)]
         if purge.enabled:

@@ -10,6 +10,7 @@ import signal
 
 from moorage.app import Application
 from moorage.errors import RegistryError
+from moorage.jobs.lease import Leased
 from moorage.settings.model import Settings
 
 _log = logging.getLogger("moorage.jobs")
@@ -37,20 +38,20 @@ async def _work(settings: Settings) -> None:
     for task in tasks:
         task.cancel()
     results = await asyncio.gather(*tasks, return_exceptions=True)
-    await _finish(application)
+    await _finish(application, chores)
     await application.database.close()
     for result in results:
         if isinstance(result, Exception) and waiting not in done:
             raise result
 
 
-async def _finish(application: Application) -> None:
+async def _finish(application: Application, chores: list[Leased]) -> None:
     """Leave the link tree complete: whoever starts registry:2 on it next finds everything."""
     links = application.links()
     try:
         while await links.work_off():
             pass
-        for chore in application.chores():
+        for chore in chores:
             await chore.give_up()
     except RegistryError as error:
         _log.warning("the link tree is not up to date: %s; it will be after the next start", error)
