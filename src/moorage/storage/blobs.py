@@ -128,7 +128,7 @@ class BlobStore(Protocol):
 
         What lies there already, by an earlier or a simultaneous commit, is replaced at once and for good: readers see
         the old or the new, whole. On StorageFull and Unavailable the staging stays, so that the commit can be tried
-        again; only when the data itself could not be flushed is it empty, since a second flush would lie. If the
+        again, unless it was the flush that failed: then the upload is gone, since a second flush would lie. If the
         waiting task is cancelled, the commit still runs to its end behind it.
         """
         ...

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from typing import Self
@@ -27,6 +28,9 @@ class FileContent:
         except (FileNotFoundError, NotADirectoryError):
             raise BlobUnknown from None
         except OSError as error:
+            # What O_NOFOLLOW says of a symbolic link.
+            if error.errno == errno.ELOOP:
+                raise BlobUnknown from None
             raise fault(error) from error
         try:
             found = os.fstat(descriptor)

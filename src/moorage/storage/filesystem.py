@@ -4,16 +4,16 @@ What one commit costs, and why nothing less will do:
 
 1. fdatasync of the staged file. The bytes, before any name in the tree leads to them: whoever finds a blob finds it
    whole.
-2. mkdir of `<hex>` and link of `data` in it, no fsync of their own.
+2. mkdir of `<hex>` and rename of the staged file to `data` in it, no fsync of their own.
 3. fsync of `<hex>`: the entry `data` in it.
 4. fsync of its parent: the entry `<hex>` in that. Also when the directory was there already, because another process
    may have made it a moment ago and not come so far yet.
-5. unlink of the staged name, not flushed: if a crash brings it back, it is garbage for the purge of uploads.
 
 The directories above are flushed once per process and then known to be durable, since nobody removes them. On a
 journaling file system the threads of simultaneous commits share the journal's commits.
 
-Link and not rename, so that a failure anywhere leaves the staged name where it is, and the commit can be tried again.
+Rename and not link: a file that is a blob and a staged upload at once could be spoilt by whoever goes on with the
+upload after a crash. The price is that an upload whose directories could not be flushed is gone.
 """
 
 from __future__ import annotations
@@ -41,9 +41,6 @@ from moorage.storage.staging import FileStaging
 _SHARD = re.compile(r"[0-9a-f]{2}", re.ASCII)
 _HEX = re.compile(r"[0-9a-f]+", re.ASCII)
 
-# What link(2) says where a file system has no hard links.
-_NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
-
 # Measured: commits of 4 KiB blobs a second with 1, 4, 8 and 16 threads were 380, 2,280, 2,900 and 2,900.
 _THREADS = 8
 
@@ -66,7 +63,7 @@ class FilesystemBlobStore:
         try:
             make_directory(root)
             make_directory(uploads)
-            _try_link(uploads, root)
+            _try_rename(uploads, root)
         except OSError as error:
             if error.errno == errno.EXDEV:
                 raise StartRefused(f"{root} and {uploads} must lie on one file system") from error
@@ -106,6 +103,8 @@ class FilesystemBlobStore:
             await asyncio.shield(asyncio.wrap_future(work))
         except OSError as error:
             staging.measure()
+            if not os.path.lexists(staging.path):
+                staging.close()
             raise fault(error) from error
         staging.close()
         return location
@@ -116,36 +115,33 @@ class FilesystemBlobStore:
                 os.fdatasync(descriptor)
             except OSError:
                 # Linux reports a failed write-back once and then takes the pages for clean, so a second fsync would
-                # succeed over bytes that never reached the disk. They must come from the client again.
+                # succeed over bytes that never reached the disk. They must come from the client again. Twice made
+                # sure, since a disk in this state may refuse either.
                 with suppress(OSError):
                     os.ftruncate(descriptor, 0)
+                with suppress(OSError):
+                    os.unlink(staged)
                 raise
             self._place(staged, path)
-            folder = os.path.dirname(path)
-            fsync_directory(folder)
-            fsync_directory(os.path.dirname(folder))
-            with suppress(OSError):
-                os.unlink(staged)
+            fsync_directory(os.path.dirname(path))
+            fsync_directory(os.path.dirname(os.path.dirname(path)))
         finally:
             os.close(descriptor)
 
-    def _place(self, source: str, path: str) -> None:
+    def _place(self, staged: str, path: str) -> None:
         folder = os.path.dirname(path)
+        shard = os.path.dirname(folder)
         for _ in range(_ATTEMPTS):
-            self._make_shard(os.path.dirname(folder))
-            with suppress(FileExistsError):
-                try:
-                    os.mkdir(folder)
-                except FileNotFoundError:
-                    # Somebody removed the directory above behind our back.
-                    self._durable.discard(os.path.dirname(folder))
-                    continue
             try:
-                _link(source, path)
+                self._make_shard(shard)
+                with suppress(FileExistsError):
+                    os.mkdir(folder)
+                os.rename(staged, path)
             except FileNotFoundError:
-                # A simultaneous delete of the same blob removed the directory while it was empty.
-                continue
-            return
+                # A simultaneous delete of the same blob took its folder, or somebody the shard behind our back.
+                self._durable.discard(shard)
+            else:
+                return
         raise OSError(errno.EBUSY, os.strerror(errno.EBUSY), path)
 
     def _make_shard(self, shard: str) -> None:
@@ -202,29 +198,6 @@ class FilesystemBlobStore:
         return self._threads
 
 
-def _link(source: str, path: str) -> None:
-    """Let *path* name the file *source*, at once, in place of whatever it named."""
-    try:
-        os.link(source, path)
-        return
-    except FileExistsError:
-        pass
-    except OSError as error:
-        if error.errno not in _NO_LINKS:
-            raise
-        os.rename(source, path)
-        return
-    # By a second name among the uploads: if a crash leaves it, the purge of uploads finds it. rename(2) does nothing
-    # when both names are one file already, which is as good.
-    temporary = f"{os.path.dirname(source)}/{secrets.token_hex(16)}"
-    os.link(source, temporary)
-    try:
-        os.rename(temporary, path)
-    finally:
-        with suppress(OSError):
-            os.unlink(temporary)
-
-
 def _delete(path: str) -> bool:
     try:
         os.unlink(path)
@@ -236,13 +209,13 @@ def _delete(path: str) -> bool:
     return True
 
 
-def _try_link(uploads: Path, root: Path) -> None:
+def _try_rename(uploads: Path, root: Path) -> None:
     """Do once what every commit does: st_dev says too little, one device may be mounted twice."""
     name = secrets.token_hex(16)
     source, target = f"{uploads}/{name}", f"{root}/{name}"
     os.close(os.open(source, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
     try:
-        _link(source, target)
+        os.rename(source, target)
     finally:
         for path in (source, target):
             with suppress(FileNotFoundError):
