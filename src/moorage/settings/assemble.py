@@ -69,13 +69,15 @@ def _complaint(
         origin = next((value.origin for key, value in given.items() if key.startswith(f"{path}.")), DEFAULT)
         return ConfigurationError(sentence, origin.source, path, origin.line)
     value = given[path]
-    if isinstance(value.node, Scalar):
-        rest = ()
+    text = _quotable(value, rest)
+    if isinstance(value.node, Scalar) or (
+        value.node is None and isinstance(value.value, list) and len(value.value) == 1
+    ):
+        rest = ()  # one value stands for a list of one
     at = value.origin if value.node is None else _origin(descend(value.node, rest), value.origin)
     name = value.origin.key or path
     for step in rest:
         name += f"[{step}]" if isinstance(step, int) else f".{step}" if step != "[key]" else ""
-    text = _quotable(value, rest)
     if text is not None and kind not in ("missing", "extra_forbidden") and not leaves()[path].secret:
         sentence += f"; this is {text!r}"
     return ConfigurationError(sentence, at.source, name, at.line)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from moorage.errors import ConfigurationError
 from moorage.settings.assemble import Given
 from moorage.settings.classic_keys import KEYS, given
@@ -11,6 +13,7 @@ from moorage.settings.names import leaves, suggestion
 from moorage.settings.origin import Origin
 from moorage.settings.units import parse_duration
 
+_WHOLE_NUMBER = re.compile(r"-?[0-9]{1,18}")
 _NOT_DRIVERS = ("maintenance", "cache", "delete", "redirect", "tag")
 
 _CLIENT_AUTH = {
@@ -91,10 +94,11 @@ class _Reading:
     def number(self, path: str) -> int | None:
         """The whole number at *path*."""
         text = self.text(path)
-        try:
-            return None if text is None else int(text[:20])
-        except ValueError:
-            raise self.fault(path, f"is a whole number; this is {text!r}") from None
+        if text is None:
+            return None
+        if not _WHOLE_NUMBER.fullmatch(text):
+            raise self.fault(path, f"is a whole number; this is {text[:80]!r}")
+        return int(text)
 
     def put(self, to: str, path: str, value: object) -> None:
         """Sets *to* to *value*, which comes from the key at *path*."""
@@ -115,11 +119,8 @@ class _Reading:
 
 
 def _storage(reading: _Reading) -> None:
-    drivers = _names(reading, "storage", _NOT_DRIVERS)
-    if not drivers:
+    if not _names(reading, "storage", _NOT_DRIVERS):
         raise reading.fault("storage", "names no driver; storage.filesystem.rootdirectory is where the content lies")
-    if len(drivers) > 1:
-        raise reading.fault("storage", f"names more than one driver: {', '.join(drivers)}")
 
 
 def _auth(reading: _Reading) -> None:

@@ -23,7 +23,8 @@ MOST_NODES = 20_000
 """Nodes after aliases are unfolded. All three limits are arbitrary, far above any configuration written by hand."""
 
 _NULL = frozenset(("", "~", "null", "Null", "NULL"))
-_STANDARD_TAG = "tag:yaml.org,2002:"
+_TAGS = frozenset(f"tag:yaml.org,2002:{name}" for name in ("str", "int", "float", "bool", "null", "seq", "map"))
+"""The tags of YAML's core schema; they may stand there, and say nothing that the setting's own type does not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +167,7 @@ class _Builder:
                 raise self._error("a second document begins here; only one is read", origin)
 
     def _check(self, event: Any, origin: Origin) -> None:
-        if event.tag is not None and event.tag != "!" and not event.tag.startswith(_STANDARD_TAG):
+        if event.tag is not None and event.tag != "!" and event.tag not in _TAGS:
             raise self._error(f"the tag {event.tag} means nothing here", origin)
         text = getattr(event, "value", "")
         if "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):

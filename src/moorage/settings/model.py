@@ -72,6 +72,12 @@ def parse_external_url(text: str) -> str:
     return f"{parts.scheme}://{parts.netloc}"
 
 
+def _path(value: object) -> object:
+    if isinstance(value, str) and (not value or "\0" in value):
+        raise ValueError("a path is not empty and has no NUL in it")
+    return value
+
+
 def _peer(value: object) -> object:
     if isinstance(value, IPv4Network | IPv6Network) or value == "unix":
         return value
@@ -102,6 +108,7 @@ def _headers(headers: Mapping[str, tuple[str, ...]]) -> Mapping[str, tuple[str, 
     return headers
 
 
+FilePath = Annotated[Path, BeforeValidator(_path)]
 ListenAddress = Annotated[str, AfterValidator(_address)]
 Pattern = Annotated[str, Field(max_length=2000), AfterValidator(_pattern)]
 ExternalUrl = Annotated[str, AfterValidator(parse_external_url)]
@@ -132,7 +139,7 @@ class Auth(Section):
         " `auth: htpasswd` is short for the kind alone.",
         json_schema_extra=option("--auth"),
     )
-    htpasswd: Path | None = Field(
+    htpasswd: FilePath | None = Field(
         default=None,
         description="The file of users for `auth.kind: htpasswd`, with bcrypt passwords as `moorage htpasswd -B` writes"
         " them; naming it chooses that kind. It is read again within a second of a change.",
@@ -143,6 +150,7 @@ class Auth(Section):
         default=False,
         description="Lets everyone pull without a password. Docker clients up to version 28 ask for a password only"
         " once, at `/v2/`, and so cannot log in while this is on.",
+        json_schema_extra=option("--anonymous-pull"),
     )
 
     @model_validator(mode="after")
@@ -157,16 +165,16 @@ class Auth(Section):
 class Tls(Section):
     """TLS on every TCP address that `listen` names."""
 
-    certificate: Path | None = Field(
+    certificate: FilePath | None = Field(
         default=None,
         description="The PEM file with the server's certificate and its chain. With `tls.key` it switches HTTPS on;"
         " both are loaded again within a second of a change.",
         json_schema_extra=option(),
     )
-    key: Path | None = Field(
+    key: FilePath | None = Field(
         default=None, description="The PEM file with the certificate's private key.", json_schema_extra=option()
     )
-    client_cas: tuple[Path, ...] = Field(
+    client_cas: tuple[FilePath, ...] = Field(
         default=(),
         description="PEM files with the authorities whose client certificates are accepted; none: not asked for.",
     )
@@ -341,7 +349,7 @@ class Log(Section):
 class Settings(Section):
     """All settings, as the server and every command see them; relative paths start at the working directory."""
 
-    data: Path = Field(
+    data: FilePath = Field(
         default=Path("data"),
         description="The folder with everything that the registry keeps.",
         json_schema_extra=option(),

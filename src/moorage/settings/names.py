@@ -82,9 +82,9 @@ def is_service_link(variable: str, value: str) -> bool:
 
     Source: Kubernetes, "Service environment variables"; Docker, "Legacy container links".
     """
-    if variable.endswith("_PORT"):
-        return bool(_LINK_VALUE.fullmatch(value)) or variable.endswith("_SERVICE_PORT")
-    return bool(_SERVICE_LINK.fullmatch(variable))
+    if _SERVICE_LINK.fullmatch(variable):
+        return True
+    return variable.endswith("_PORT") and bool(_LINK_VALUE.fullmatch(value))
 
 
 def is_section(annotation: Any) -> TypeGuard[type[Section]]:

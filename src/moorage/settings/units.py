@@ -21,7 +21,7 @@ _DURATION_UNITS = {
     "d": Decimal(86400),
     "w": Decimal(604800),
 }
-_NUMBER = r"(?:[0-9]{1,18}(?:\.[0-9]{0,18})?|\.[0-9]{1,18})"
+_NUMBER = r"(?:[0-9]{1,19}(?:\.[0-9]{0,18})?|\.[0-9]{1,18})"
 _DURATION_PART = re.compile(rf"({_NUMBER})(ns|us|µs|μs|ms|s|m|h|d|w)")
 _DURATION = re.compile(rf"(?:{_NUMBER}(?:ns|us|µs|μs|ms|s|m|h|d|w)){{1,10}}")
 _PLAIN_NUMBER = re.compile(_NUMBER)
