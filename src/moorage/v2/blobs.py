@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from functools import lru_cache
 
 from moorage.message import Part, Response
 from moorage.metadata.blobs import StoredBlob
@@ -34,9 +35,7 @@ async def _answer(call: Call, *, with_body: bool) -> Response:
     digest = Digest.parse(call.argument)
     pull = call.face.registry.pull
     blob = await pull.blob(call.repository, digest)
-    head = call.face.answers.common + (
-        f'Docker-Content-Digest: {digest}\r\nETag: "{digest}"\r\n{_FACTS}'.encode("ascii")
-    )
+    head = _head(call.face.answers.common, digest)
     known = call.request.headers.get(b"if-none-match")
     if known is not None and none_match(known.decode("ascii", "replace"), digest):
         return Response(304, head)
@@ -58,6 +57,12 @@ def _send(status: int, head: bytes, piece: bytes | Part) -> Response:
     if isinstance(piece, bytes):
         return Response(status, head, piece)
     return Response(status, head, parts=(piece,))
+
+
+@lru_cache(maxsize=4096)
+def _head(common: bytes, digest: Digest) -> bytes:
+    """The header lines that depend on nothing but the digest."""
+    return common + f'Docker-Content-Digest: {digest}\r\nETag: "{digest}"\r\n{_FACTS}'.encode("ascii")
 
 
 def _ranges(call: Call, digest: Digest, blob: StoredBlob) -> list[tuple[int, int]] | None:

@@ -12,7 +12,6 @@ from moorage.errors import BadRequest, Denied, NameInvalid, NameUnknown, Registr
 from moorage.message import Request, Response
 from moorage.oci.credentials import parse_basic
 from moorage.oci.name import RepositoryName, parse_name
-from moorage.oci.query import decode_component
 from moorage.registry.registry import Registry
 from moorage.v2 import blobs, listings, manifests, routes, uploads
 from moorage.v2.answers import Answers
@@ -64,10 +63,7 @@ class V2:
         try:
             principal = await self.authenticate(request)
             request.principal = principal.name
-            path = request.path
-            if self.prefix:
-                path = path.removeprefix(self.prefix)
-            target = find_target(decode_component(path) if "%" in path else path)
+            target = find_target(request.path.removeprefix(self.prefix) if self.prefix else request.path)
             name = self.authorize(request, principal, target)
             if target is None:
                 raise NameUnknown("no such endpoint", detail={"path": request.path[:200]})
@@ -116,8 +112,6 @@ class V2:
         if target.route in _WITHOUT_NAME:
             return None
         try:
-            if "%2f" in request.path.lower():
-                raise NameInvalid("a repository name has no escaped slashes")
             name = parse_name(target.repository)
         except NameInvalid:
             if stranger:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import NamedTuple
 
 from moorage.auth.policy import Action
+from moorage.oci.query import decode_component
 
 _READ = {"GET": Action.PULL, "HEAD": Action.PULL}
 
@@ -58,8 +60,14 @@ class Target(NamedTuple):
 _BY_KIND = {"manifests": MANIFEST, "blobs": BLOB, "referrers": REFERRERS}
 
 
-def find_target(path: str) -> Target | None:
-    """The target of *path*, or None. Nothing is checked against a grammar yet."""
+@lru_cache(maxsize=8192)
+def find_target(raw: str) -> Target | None:
+    """The target of a raw path, or None. Nothing is checked against a grammar yet.
+
+    Percent escapes are decoded, but for those of a slash: a name that holds one stays as it is, and matches no grammar.
+    Raises BadRequest for escapes that are none.
+    """
+    path = raw if "%" not in raw or "%2f" in raw.lower() else decode_component(raw)
     if path in {"/v2/", "/v2"}:
         return Target(PING, "", "")
     if path == "/v2/_catalog":
