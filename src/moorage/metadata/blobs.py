@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
-from sqlalchemy import and_, bindparam, delete, or_, select
+from sqlalchemy import and_, bindparam, delete, select
 
-from moorage.metadata.database import Reader, Statement
+from moorage.metadata.database import Reader, Row, Statement
+from moorage.metadata.repositories import END
 from moorage.metadata.schema import blobs, repositories, repository_blobs
 from moorage.oci.digest import Digest
 from moorage.oci.name import RepositoryName
@@ -24,55 +26,69 @@ _linked = repositories.join(repository_blobs, repository_blobs.c.repository_id =
     blobs, blobs.c.id == repository_blobs.c.blob_id
 )
 _IN_REPOSITORY = Statement(
-    lambda insert: select(blobs.c.id, blobs.c.size, blobs.c.location)
-    .select_from(_linked)
-    .where(repositories.c.name == bindparam("repository"), blobs.c.digest == bindparam("digest"))
+    lambda insert: (
+        select(blobs.c.id, blobs.c.size, blobs.c.location)
+        .select_from(_linked)
+        .where(repositories.c.name == bindparam("repository"), blobs.c.digest == bindparam("digest"))
+    )
 )
 _IN_RANGE = Statement(
-    lambda insert: select(blobs.c.id, blobs.c.size, blobs.c.location)
-    .select_from(_linked)
-    .where(
-        blobs.c.digest == bindparam("digest"),
-        repositories.c.name >= bindparam("low"),
-        or_(bindparam("high") == "", repositories.c.name < bindparam("high")),
+    lambda insert: (
+        select(blobs.c.id, blobs.c.size, blobs.c.location)
+        .select_from(_linked)
+        .where(
+            blobs.c.digest == bindparam("digest"),
+            repositories.c.name >= bindparam("low"),
+            repositories.c.name < bindparam("high"),
+        )
+        .limit(1)
     )
-    .limit(1)
 )
-_STORED = Statement(
-    lambda insert: select(blobs.c.id, blobs.c.size, blobs.c.location).where(blobs.c.digest == bindparam("digest"))
-)
+_STORED = Statement(lambda insert: select(blobs.c.id).where(blobs.c.digest == bindparam("digest")))
 _ADD = Statement(
-    lambda insert: insert(blobs)
-    .values(
-        digest=bindparam("digest"), size=bindparam("size"), location=bindparam("location"), created_at=bindparam("now")
+    lambda insert: (
+        insert(blobs)
+        .values(
+            digest=bindparam("digest"),
+            size=bindparam("size"),
+            location=bindparam("location"),
+            created_at=bindparam("now"),
+        )
+        .on_conflict_do_update(index_elements=["digest"], set_={"digest": bindparam("digest")})
+        .returning(blobs.c.id)
     )
-    .on_conflict_do_nothing()
 )
 _LINK = Statement(
-    lambda insert: insert(repository_blobs)
-    .values(repository_id=bindparam("repository_id"), blob_id=bindparam("blob_id"), linked_at=bindparam("now"))
-    .on_conflict_do_nothing()
+    lambda insert: (
+        insert(repository_blobs)
+        .values(repository_id=bindparam("repository_id"), blob_id=bindparam("blob_id"), linked_at=bindparam("now"))
+        .on_conflict_do_nothing()
+    )
 )
 _SIZE_IN = Statement(
-    lambda insert: select(blobs.c.size)
-    .select_from(repository_blobs.join(blobs, blobs.c.id == repository_blobs.c.blob_id))
-    .where(repository_blobs.c.repository_id == bindparam("repository_id"), blobs.c.digest == bindparam("digest"))
+    lambda insert: (
+        select(blobs.c.size)
+        .select_from(repository_blobs.join(blobs, blobs.c.id == repository_blobs.c.blob_id))
+        .where(repository_blobs.c.repository_id == bindparam("repository_id"), blobs.c.digest == bindparam("digest"))
+    )
 )
 _UNLINK = Statement(
-    lambda insert: delete(repository_blobs)
-    .where(
-        and_(
-            repository_blobs.c.repository_id == bindparam("repository_id"),
-            repository_blobs.c.blob_id
-            == select(blobs.c.id).where(blobs.c.digest == bindparam("digest")).scalar_subquery(),
+    lambda insert: (
+        delete(repository_blobs)
+        .where(
+            and_(
+                repository_blobs.c.repository_id == bindparam("repository_id"),
+                repository_blobs.c.blob_id
+                == select(blobs.c.id).where(blobs.c.digest == bindparam("digest")).scalar_subquery(),
+            )
         )
+        .returning(repository_blobs.c.blob_id)
     )
-    .returning(repository_blobs.c.blob_id)
 )
 
 
-def _blob(rows: object) -> StoredBlob | None:
-    return StoredBlob(*rows[0]) if rows else None  # type: ignore[index]
+def _blob(rows: Sequence[Row]) -> StoredBlob | None:
+    return StoredBlob(*rows[0]) if rows else None
 
 
 async def find(reader: Reader, repository: RepositoryName, digest: Digest) -> StoredBlob | None:
@@ -82,7 +98,7 @@ async def find(reader: Reader, repository: RepositoryName, digest: Digest) -> St
 
 async def find_in_range(reader: Reader, low: str, high: str | None, digest: Digest) -> StoredBlob | None:
     """The blob if any repository with a name in [*low*, *high*) has it; *high* None has no end."""
-    return _blob(await reader.rows(_IN_RANGE, {"digest": digest.key, "low": low, "high": high or ""}))
+    return _blob(await reader.rows(_IN_RANGE, {"digest": digest.key, "low": low, "high": high or END}))
 
 
 async def size_in(reader: Reader, repository_id: int, digest: Digest) -> int | None:
@@ -93,10 +109,10 @@ async def size_in(reader: Reader, repository_id: int, digest: Digest) -> int | N
 
 async def add(transaction: Reader, digest: Digest, size: int, location: str, now: int) -> int:
     """The id of the blob; a second push of the same digest keeps the first row."""
-    await transaction.rows(_ADD, {"digest": digest.key, "size": size, "location": location, "now": now})
     rows = await transaction.rows(_STORED, {"digest": digest.key})
-    blob_id: int = rows[0][0]
-    return blob_id
+    if not rows:
+        rows = await transaction.rows(_ADD, {"digest": digest.key, "size": size, "location": location, "now": now})
+    return int(rows[0][0])
 
 
 async def link(transaction: Reader, repository_id: int, blob_id: int, now: int) -> None:

@@ -7,14 +7,24 @@ SQLite, the same text given to the driver 3.5 us, and a manifest pull is one sta
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, Protocol, TypeVar
+from operator import itemgetter
+from typing import Any, NamedTuple, Protocol, TypeVar, cast
 
-from sqlalchemy import Dialect, Executable
+from sqlalchemy import Dialect
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.elements import ClauseElement
 
 T = TypeVar("T")
 Row = Sequence[Any]
 Parameters = Mapping[str, Any]
+
+
+class Compiled(NamedTuple):
+    """A statement for one engine: its text, and what puts a call's parameters into the order of the text's places."""
+
+    sql: str
+    values: Callable[[Parameters], Sequence[Any]]
 
 
 class Statement:
@@ -24,14 +34,42 @@ class Statement:
     parameters are the names that callers give values for. Parameters and columns carry only int, str, bytes and None.
     """
 
-    def __init__(self, build: Callable[[Any], Executable]) -> None:
+    def __init__(self, build: Callable[[Any], ClauseElement]) -> None:
         self._build = build
 
-    def compile(self, dialect: Dialect) -> tuple[str, tuple[str, ...]]:
-        """The SQL text for *dialect* and its parameters' names in the order of their places."""
+    def compile(self, dialect: Dialect) -> Compiled:
+        """Write the statement in *dialect*, whose driver takes its values by place."""
         insert = sqlite.insert if dialect.name == "sqlite" else postgresql.insert
-        compiled = self._build(insert).compile(dialect=dialect)  # type: ignore[attr-defined]
-        return str(compiled), tuple(compiled.positiontup or ())
+        compiled = cast("SQLCompiler", self._build(insert).compile(dialect=dialect))
+        names = tuple(compiled.positiontup or ())
+        constants = {name: value for name, value in compiled.params.items() if value is not None}
+        return Compiled(str(compiled), _values(names, constants))
+
+
+def _values(names: tuple[str, ...], constants: Parameters) -> Callable[[Parameters], Sequence[Any]]:
+    """What `Compiled.values` is; *constants* are what the expression itself holds, like SQLite's `OFFSET 0`."""
+    if constants:
+        return lambda parameters: [constants[name] if name in constants else parameters[name] for name in names]
+    if len(names) > 1:
+        return cast("Callable[[Parameters], Sequence[Any]]", itemgetter(*names))
+    return lambda parameters: [parameters[name] for name in names]
+
+
+class CompiledStatements(dict[Statement, Compiled]):
+    """The statements that were used so far, each compiled once for *dialect*; `compiled[statement]` compiles a new one.
+
+    Threads may share it: the worst is that two compile the same.
+    """
+
+    def __init__(self, dialect: Dialect) -> None:
+        super().__init__()
+        # A write without RETURNING gives no rows, on either engine.
+        dialect.insert_returning = False
+        self._dialect = dialect
+
+    def __missing__(self, statement: Statement) -> Compiled:
+        compiled = self[statement] = statement.compile(self._dialect)
+        return compiled
 
 
 class Reader(Protocol):

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from sqlalchemy import bindparam, delete, or_
+from sqlalchemy.sql.elements import ClauseElement
 
 from moorage.metadata.database import Reader, Statement
 from moorage.metadata.schema import leases
 
 
-def _take(insert: object) -> object:
-    statement = insert(leases).values(  # type: ignore[operator]
-        name=bindparam("lease"), holder=bindparam("me"), expires_at=bindparam("until")
-    )
-    return statement.on_conflict_do_update(
+def _take(insert: Any) -> ClauseElement:
+    statement = insert(leases).values(name=bindparam("lease"), holder=bindparam("me"), expires_at=bindparam("until"))
+    upsert: ClauseElement = statement.on_conflict_do_update(
         index_elements=["name"],
         set_={"holder": statement.excluded.holder, "expires_at": statement.excluded.expires_at},
         where=or_(leases.c.expires_at < bindparam("now"), leases.c.holder == statement.excluded.holder),
     ).returning(leases.c.holder)
+    return upsert
 
 
-_TAKE = Statement(_take)  # type: ignore[arg-type]
+_TAKE = Statement(_take)
 _GIVE_UP = Statement(
     lambda insert: delete(leases).where(leases.c.name == bindparam("lease"), leases.c.holder == bindparam("me"))
 )

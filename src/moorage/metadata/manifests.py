@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
-from sqlalchemy import bindparam, delete, or_, select
+from sqlalchemy import ColumnElement, bindparam, delete, select
 
 from moorage.metadata.database import Reader, Statement
 from moorage.metadata.schema import manifest_references, manifests, repositories, tags
@@ -52,46 +52,67 @@ _FIND = Statement(
     )
 )
 _ADD = Statement(
-    lambda insert: insert(manifests)
-    .values(
-        {
-            name: bindparam(name)
-            for name in (
-                "repository_id",
-                "digest",
-                "media_type",
-                "size",
-                "artifact_type",
-                "subject",
-                "referrer",
-                "created_at",
-                "body",
-            )
-        }
+    lambda insert: (
+        insert(manifests)
+        .values(
+            {
+                name: bindparam(name)
+                for name in (
+                    "repository_id",
+                    "digest",
+                    "media_type",
+                    "size",
+                    "artifact_type",
+                    "subject",
+                    "referrer",
+                    "created_at",
+                    "body",
+                )
+            }
+        )
+        .on_conflict_do_update(index_elements=["repository_id", "digest"], set_={"digest": bindparam("digest")})
+        .returning(manifests.c.id, manifests.c.media_type)
     )
-    .on_conflict_do_nothing()
 )
-_ADD_REFERENCE = Statement(
-    lambda insert: insert(manifest_references)
-    .values(manifest_id=bindparam("manifest_id"), digest=bindparam("digest"))
-    .on_conflict_do_nothing()
+# Where the server is another machine, a statement for each of an image's layers would be most of a push's time.
+_AT_ONCE = 8
+_ADD_REFERENCES = Statement(
+    lambda insert: (
+        insert(manifest_references)
+        .values(
+            [
+                {"manifest_id": bindparam("manifest_id"), "digest": bindparam(f"digest_{place}")}
+                for place in range(_AT_ONCE)
+            ]
+        )
+        .on_conflict_do_nothing()
+    )
 )
 _REMOVE_REFERENCES = Statement(
     lambda insert: delete(manifest_references).where(manifest_references.c.manifest_id == bindparam("manifest_id"))
 )
 _REMOVE = Statement(lambda insert: delete(manifests).where(manifests.c.id == bindparam("manifest_id")))
-_REFERRERS = Statement(
-    lambda insert: select(manifests.c.digest, manifests.c.referrer)
-    .select_from(_owned)
-    .where(
-        repositories.c.name == bindparam("repository"),
-        manifests.c.subject == bindparam("subject"),
-        manifests.c.digest > bindparam("after"),
-        or_(bindparam("artifact_type") == "", manifests.c.artifact_type == bindparam("artifact_type")),
+
+
+def _referrers(*filters: ColumnElement[bool]) -> Statement:
+    return Statement(
+        lambda insert: (
+            select(manifests.c.digest, manifests.c.referrer)
+            .select_from(_owned)
+            .where(
+                repositories.c.name == bindparam("repository"),
+                manifests.c.subject == bindparam("subject"),
+                manifests.c.digest > bindparam("after"),
+                *filters,
+            )
+            .order_by(manifests.c.digest)
+            .limit(bindparam("count"))
+        )
     )
-    .order_by(manifests.c.digest)
-    .limit(bindparam("count"))
-)
+
+
+_REFERRERS = _referrers()
+_REFERRERS_OF_TYPE = _referrers(manifests.c.artifact_type == bindparam("artifact_type"))
 
 
 async def pull(reader: Reader, repository: RepositoryName, reference: str | Digest) -> StoredManifest | None:
@@ -129,7 +150,7 @@ async def add(transaction: Reader, repository_id: int, manifest: NewManifest, no
     found = await find(transaction, repository_id, manifest.digest)
     if found is not None:
         return found[0], found[1]
-    await transaction.rows(
+    rows = await transaction.rows(
         _ADD,
         {
             "repository_id": repository_id,
@@ -143,16 +164,17 @@ async def add(transaction: Reader, repository_id: int, manifest: NewManifest, no
             "body": manifest.body,
         },
     )
-    found = await find(transaction, repository_id, manifest.digest)
-    if found is None:
-        raise AssertionError("a manifest that was just stored cannot be found")
-    await _add_references(transaction, found[0], manifest.references)
-    return found[0], found[1]
+    manifest_id, media_type = rows[0]
+    await _add_references(transaction, manifest_id, manifest.references)
+    return manifest_id, media_type
 
 
-async def _add_references(transaction: Reader, manifest_id: int, references: Iterable[Digest]) -> None:
-    for digest in references:
-        await transaction.rows(_ADD_REFERENCE, {"manifest_id": manifest_id, "digest": digest.key})
+async def _add_references(transaction: Reader, manifest_id: int, references: Sequence[Digest]) -> None:
+    for start in range(0, len(references), _AT_ONCE):
+        keys = [digest.key for digest in references[start : start + _AT_ONCE]]
+        keys += keys[-1:] * (_AT_ONCE - len(keys))  # twice is once
+        parameters = {f"digest_{place}": key for place, key in enumerate(keys)}
+        await transaction.rows(_ADD_REFERENCES, {"manifest_id": manifest_id, **parameters})
 
 
 async def remove(transaction: Reader, manifest_id: int) -> None:
@@ -172,12 +194,12 @@ async def referrers(
 ) -> list[tuple[Digest, bytes]]:
     """Up to *count* (digest, descriptor JSON) of the manifests that name *subject*, in digest order after *after*."""
     rows = await reader.rows(
-        _REFERRERS,
+        _REFERRERS_OF_TYPE if artifact_type else _REFERRERS,
         {
             "repository": repository,
             "subject": subject.key,
             "after": after.key if after else b"",
-            "artifact_type": artifact_type or "",
+            "artifact_type": artifact_type,
             "count": count,
         },
     )

@@ -34,9 +34,11 @@ _ADD = Statement(
     )
 )
 _NEXT = Statement(
-    lambda insert: select(outbox.c.id, outbox.c.kind, outbox.c.repository, outbox.c.key)
-    .order_by(outbox.c.id)
-    .limit(bindparam("count"))
+    lambda insert: (
+        select(outbox.c.id, outbox.c.kind, outbox.c.repository, outbox.c.key)
+        .order_by(outbox.c.id)
+        .limit(bindparam("count"))
+    )
 )
 _REMOVE = Statement(lambda insert: delete(outbox).where(outbox.c.id == bindparam("change")))
 

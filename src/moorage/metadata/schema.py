@@ -22,7 +22,15 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-metadata = MetaData()
+# Constraints have names, so that a later migration can name the one it changes.
+metadata = MetaData(
+    naming_convention={
+        "pk": "%(table_name)s_pkey",
+        "uq": "%(table_name)s_%(column_0_N_name)s_key",
+        "fk": "%(table_name)s_%(column_0_N_name)s_fkey",
+        "ck": "%(table_name)s_%(constraint_name)s_check",
+    }
+)
 
 _Id = BigInteger().with_variant(Integer(), "sqlite")
 _Name = String().with_variant(String(collation="C"), "postgresql")

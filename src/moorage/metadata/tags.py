@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from sqlalchemy import bindparam, delete, literal_column, select
+from sqlalchemy.sql.elements import ClauseElement
 
 from moorage.metadata.database import Reader, Statement
 from moorage.metadata.schema import tag_history, tags
@@ -10,20 +13,21 @@ from moorage.oci.digest import Digest
 from moorage.oci.reference import Tag
 
 
-def _set(insert: object) -> object:
-    statement = insert(tags).values(  # type: ignore[operator]
+def _set(insert: Any) -> ClauseElement:
+    statement = insert(tags).values(
         repository_id=bindparam("repository_id"),
         name=bindparam("tag"),
         manifest_id=bindparam("manifest_id"),
         updated_at=bindparam("now"),
     )
-    return statement.on_conflict_do_update(
+    upsert: ClauseElement = statement.on_conflict_do_update(
         index_elements=["repository_id", "name"],
         set_={"manifest_id": statement.excluded.manifest_id, "updated_at": statement.excluded.updated_at},
     )
+    return upsert
 
 
-_SET = Statement(_set)  # type: ignore[arg-type]
+_SET = Statement(_set)
 _REMEMBER = Statement(
     lambda insert: insert(tag_history).values(
         repository_id=bindparam("repository_id"),
@@ -34,15 +38,19 @@ _REMEMBER = Statement(
     )
 )
 _PAGE = Statement(
-    lambda insert: select(tags.c.name)
-    .where(tags.c.repository_id == bindparam("repository_id"), tags.c.name > bindparam("after"))
-    .order_by(tags.c.name)
-    .limit(bindparam("count"))
+    lambda insert: (
+        select(tags.c.name)
+        .where(tags.c.repository_id == bindparam("repository_id"), tags.c.name > bindparam("after"))
+        .order_by(tags.c.name)
+        .limit(bindparam("count"))
+    )
 )
 _REMOVE = Statement(
-    lambda insert: delete(tags)
-    .where(tags.c.repository_id == bindparam("repository_id"), tags.c.name == bindparam("tag"))
-    .returning(tags.c.manifest_id)
+    lambda insert: (
+        delete(tags)
+        .where(tags.c.repository_id == bindparam("repository_id"), tags.c.name == bindparam("tag"))
+        .returning(tags.c.manifest_id)
+    )
 )
 _REMEMBER_ALL = Statement(
     lambda insert: insert(tag_history).from_select(
@@ -61,13 +69,11 @@ _REMOVE_ALL = Statement(
 )
 
 
-async def set_tag(
+async def set_tag(  # noqa: PLR0917 - a row, column by column
     transaction: Reader, repository_id: int, tag: Tag, manifest_id: int, digest: Digest, principal: str, now: int
 ) -> None:
     """Let *tag* name the manifest from now on."""
-    await transaction.rows(
-        _SET, {"repository_id": repository_id, "tag": tag, "manifest_id": manifest_id, "now": now}
-    )
+    await transaction.rows(_SET, {"repository_id": repository_id, "tag": tag, "manifest_id": manifest_id, "now": now})
     await _remember(transaction, repository_id, tag, digest.key, principal, now)
 
 

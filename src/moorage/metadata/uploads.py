@@ -31,13 +31,15 @@ _columns = [uploads.c[name] for name in Upload._fields]
 _ADD = Statement(lambda insert: insert(uploads).values({name: bindparam(name) for name in Upload._fields}))
 _FIND = Statement(lambda insert: select(*_columns).where(uploads.c.id == bindparam("upload")))
 _ADVANCE = Statement(
-    lambda insert: update(uploads)
-    .where(uploads.c.id == bindparam("upload"))
-    .values(
-        offset=bindparam("new_offset"),
-        digest=bindparam("new_digest"),
-        boot=bindparam("new_boot"),
-        updated_at=bindparam("now"),
+    lambda insert: (
+        update(uploads)
+        .where(uploads.c.id == bindparam("upload"))
+        .values(
+            offset=bindparam("new_offset"),
+            digest=bindparam("new_digest"),
+            boot=bindparam("new_boot"),
+            updated_at=bindparam("now"),
+        )
     )
 )
 _REMOVE = Statement(lambda insert: delete(uploads).where(uploads.c.id == bindparam("upload")))
@@ -45,10 +47,12 @@ _COUNT = Statement(
     lambda insert: select(func.count()).select_from(uploads).where(uploads.c.principal == bindparam("principal"))
 )
 _STALE = Statement(
-    lambda insert: select(*_columns)
-    .where(uploads.c.updated_at < bindparam("before"))
-    .order_by(uploads.c.updated_at)
-    .limit(bindparam("count"))
+    lambda insert: (
+        select(*_columns)
+        .where(uploads.c.updated_at < bindparam("before"))
+        .order_by(uploads.c.updated_at)
+        .limit(bindparam("count"))
+    )
 )
 
 

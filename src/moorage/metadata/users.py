@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from sqlalchemy import bindparam, delete, select, update
 
-from moorage.metadata.database import Reader, Statement
+from moorage.metadata.database import Reader, Row, Statement
 from moorage.metadata.schema import users
 
 
@@ -24,29 +24,35 @@ _columns = (users.c.name, users.c.password_hash, users.c.admin, users.c.disabled
 _FIND = Statement(lambda insert: select(*_columns).where(users.c.name == bindparam("user")))
 _ALL = Statement(lambda insert: select(*_columns).order_by(users.c.name))
 _ADD = Statement(
-    lambda insert: insert(users)
-    .values({name: bindparam(name) for name in User._fields})
-    .on_conflict_do_nothing()
-    .returning(users.c.name)
+    lambda insert: (
+        insert(users)
+        .values({name: bindparam(name) for name in User._fields})
+        .on_conflict_do_nothing()
+        .returning(users.c.name)
+    )
 )
 _SET_PASSWORD = Statement(
-    lambda insert: update(users)
-    .where(users.c.name == bindparam("user"))
-    .values(password_hash=bindparam("new_hash"))
-    .returning(users.c.name)
+    lambda insert: (
+        update(users)
+        .where(users.c.name == bindparam("user"))
+        .values(password_hash=bindparam("new_hash"))
+        .returning(users.c.name)
+    )
 )
 _SET_DISABLED = Statement(
-    lambda insert: update(users)
-    .where(users.c.name == bindparam("user"))
-    .values(disabled=bindparam("new_disabled"))
-    .returning(users.c.name)
+    lambda insert: (
+        update(users)
+        .where(users.c.name == bindparam("user"))
+        .values(disabled=bindparam("new_disabled"))
+        .returning(users.c.name)
+    )
 )
 _REMOVE = Statement(lambda insert: delete(users).where(users.c.name == bindparam("user")).returning(users.c.name))
 
 
-def _user(row: object) -> User:
-    name, password_hash, admin, disabled, created_at = row  # type: ignore[misc]
-    return User(name, password_hash, bool(admin), bool(disabled), created_at)  # type: ignore[has-type]
+def _user(row: Row) -> User:
+    name, password_hash, admin, disabled, created_at = row
+    return User(name, password_hash, bool(admin), bool(disabled), created_at)
 
 
 async def find(reader: Reader, name: str) -> User | None:
