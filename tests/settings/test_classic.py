@@ -293,6 +293,8 @@ def test_what_must_not_be_ignored_is_refused(load: Load, text: str, line: int, k
         ("", "begins with version"),
         ("[]", "begins with version"),
         ("storage: filesystem", "config.yml:1: version: has to be 0.1"),
+        ("data: /x\nlisten: ':1'", "config.yml:1: version: has to be 0.1 .* goes with --config FILE"),
+        ("data: /x\nfoo: 1", "config.yml:1: version: has to be 0.1$"),
         ("version: 0.2\nstorage: filesystem", "config.yml:1: version: has to be 0.1"),
         ("version: [0.1]\nstorage: filesystem", "version: has to be 0.1"),
         ("version: 0.1", "storage: names no driver"),

@@ -107,7 +107,7 @@ def test_values_are_read_by_the_type_of_their_setting(file: Path, text: str, pat
         ("data: x\ndrain_timeout: 5", 2, "drain_timeout: is not known; did you mean http.drain_timeout?"),
         ("http:\n  drain_timout: 5", 2, "http.drain_timout: is not known; did you mean drain_timeout?"),
         ("zzzzzzzz: 1", 1, "zzzzzzzz: is not known"),
-        ("version: 0.1", 1, "version: is not known"),
+        ("log: {}\nversion: 0.1", 2, "version: is no setting of Moorage; .* moorage serve FILE"),
         ("data: x\ndata: y", 2, "data: is given a second time"),
         ("- data", 1, "a configuration is a map"),
         ("data", 1, "a configuration is a map"),

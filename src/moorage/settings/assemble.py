@@ -71,7 +71,7 @@ def _complaint(
     value = given[path]
     text = _quotable(value, rest)
     if isinstance(value.node, Scalar) or (
-        value.node is None and isinstance(value.value, list) and len(value.value) == 1
+        value.node is None and isinstance(value.value, list | tuple) and len(value.value) == 1
     ):
         rest = ()  # one value stands for a list of one
     at = value.origin if value.node is None else _origin(descend(value.node, rest), value.origin)

@@ -16,6 +16,7 @@ from moorage.settings.classic_effects import translate
 from moorage.settings.classic_environment import CONFIG_VARIABLE, overlay, unfold
 from moorage.settings.classic_keys import Branch, Fate, tree
 from moorage.settings.document import Document, Mapping, Node, Scalar, Sequence, parse_document, read_document
+from moorage.settings.model import Settings
 from moorage.settings.names import suggestion
 from moorage.settings.native import from_environment, from_options
 from moorage.settings.origin import Loaded, Origin
@@ -85,6 +86,9 @@ def _root(document: Document) -> Mapping:
     if not isinstance(root, Mapping):
         raise ConfigurationError("a configuration is a map that begins with version: 0.1", root.origin.source)
     version = root.entries.get("version")
+    if version is None and root.entries.keys() <= Settings.model_fields.keys():
+        sentence = "has to be 0.1 in a classic configuration; one of Moorage's own goes with --config FILE"
+        raise ConfigurationError(sentence, root.origin.source, "version", root.origin.line)
     if not isinstance(version, Scalar) or version.text != "0.1":
         origin = root.keys.get("version", root.origin)
         raise ConfigurationError("has to be 0.1", origin.source, "version", origin.line)

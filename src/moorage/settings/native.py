@@ -55,6 +55,10 @@ def from_file(file: Path) -> dict[str, Given]:
         raise ConfigurationError("is given a second time", origin.source, key, origin.line)
     given: dict[str, Given] = {}
     if isinstance(document.root, Mapping):
+        if "version" in document.root.keys:
+            line = document.root.keys["version"].line
+            hint = "is no setting of Moorage; a classic configuration goes without --config: moorage serve FILE"
+            raise ConfigurationError(hint, str(file), "version", line)
         _collect(Settings, "", document.root, given)
     elif not (isinstance(document.root, Scalar) and document.root.null):
         raise ConfigurationError("a configuration is a map of settings", str(file), line=document.root.origin.line)
