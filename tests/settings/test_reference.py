@@ -12,7 +12,7 @@ PAGE = Path(__file__).resolve().parents[2] / "docs" / "reference" / "settings.md
 
 
 def test_the_reference_page_is_what_the_settings_are() -> None:
-    """docs/reference/settings.md is renewed with every change: python -m moorage.settings.reference > that file."""
+    """docs/reference/settings.md is renewed with every change: `make docs`."""
     assert PAGE.read_text("utf-8") == page()
 
 

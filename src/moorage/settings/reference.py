@@ -1,6 +1,6 @@
 """The reference page of all settings, written from the model and from the table of classic keys.
 
-`python -m moorage.settings.reference > docs/reference/settings.md` renews it; a test fails while it is old.
+`make docs` renews it; a test fails while it is old.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from moorage.settings.render import shown
 _HEAD = """\
 # Settings
 
-<!-- Generated: python -m moorage.settings.reference > docs/reference/settings.md -->
+<!-- Written by `make docs` from the settings themselves. -->
 
 Each setting has one name, a dotted path, and three places: a file, the environment, and for the most used ones an
 option of `moorage serve`. A later place wins over an earlier one. `moorage config` shows what is in force and where
