@@ -70,7 +70,7 @@ def registry(request: pytest.FixtureRequest) -> Registry:
 @pytest.fixture
 def repository(request: pytest.FixtureRequest) -> str:
     """A repository name of this test's own."""
-    return "clients/" + re.sub(r"[^a-z0-9]+", "-", request.node.name.lower()).strip("-")
+    return re.sub(r"[^a-z0-9]+", "-", f"{request.path.stem}-{request.node.name}".lower()).strip("-")
 
 
 @pytest.fixture

@@ -53,7 +53,7 @@ def test_login_takes_the_right_password_only(buildah: Buildah, repository: str) 
     wrong = buildah.fails("login", buildah.trust, "-u", registry.user, "--password-stdin", registry.host, stdin="no")
     taken = buildah.login()
 
-    assert "authentication required" in stranger
+    assert "unauthorized" in stranger
     assert "invalid username/password" in wrong
     assert taken == "Login Succeeded!"
 

@@ -55,7 +55,7 @@ def test_login_takes_the_right_password_only(skopeo: Skopeo) -> None:
 
     assert "invalid username/password" in refused
     assert taken == "Login Succeeded!"
-    assert "authentication required" in afterwards
+    assert "unauthorized" in afterwards
 
 
 def test_copy_of_all_platforms_keeps_every_byte(skopeo: Skopeo, repository: str, tmp_path: Path) -> None:
