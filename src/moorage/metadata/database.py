@@ -24,7 +24,7 @@ class Compiled(NamedTuple):
     """A statement for one engine: its text, and what puts a call's parameters into the order of the text's places."""
 
     sql: str
-    values: Callable[[Parameters], Sequence[Any]]
+    values: Callable[[Parameters], tuple[Any, ...]]
 
 
 class Statement:
@@ -46,13 +46,13 @@ class Statement:
         return Compiled(str(compiled), _values(names, constants))
 
 
-def _values(names: tuple[str, ...], constants: Parameters) -> Callable[[Parameters], Sequence[Any]]:
+def _values(names: tuple[str, ...], constants: Parameters) -> Callable[[Parameters], tuple[Any, ...]]:
     """What `Compiled.values` is; *constants* are what the expression itself holds, like SQLite's `OFFSET 0`."""
     if constants:
-        return lambda parameters: [constants[name] if name in constants else parameters[name] for name in names]
+        return lambda parameters: tuple(constants[name] if name in constants else parameters[name] for name in names)
     if len(names) > 1:
-        return cast("Callable[[Parameters], Sequence[Any]]", itemgetter(*names))
-    return lambda parameters: [parameters[name] for name in names]
+        return cast("Callable[[Parameters], tuple[Any, ...]]", itemgetter(*names))
+    return lambda parameters: tuple(parameters[name] for name in names)
 
 
 class CompiledStatements(dict[Statement, Compiled]):

@@ -18,6 +18,7 @@ from typing import Any, NoReturn, TypeVar, cast
 from sqlalchemy.dialects.sqlite import dialect as sqlite_dialect
 
 from moorage.metadata.database import CompiledStatements, Parameters, Reader, Row, Statement
+from moorage.metadata.known_rows import KnownRows
 from moorage.metadata.sqlite_connection import connect_reader, refuse
 from moorage.metadata.sqlite_writer import Job, Writer
 
@@ -38,6 +39,7 @@ class SqliteDatabase:
         self._compiled = CompiledStatements(sqlite_dialect())
         self._connection: sqlite3.Connection | None = None
         self._writer: Writer | None = None
+        self._known: KnownRows
         self._watched = False
 
     async def rows(self, statement: Statement, parameters: Parameters) -> Sequence[Row]:
@@ -45,7 +47,12 @@ class SqliteDatabase:
         try:
             connection = self._connection or self._open()
             sql, values = self._compiled[statement]
-            return connection.execute(sql, values(parameters)).fetchall()
+            given = values(parameters)
+            known = self._known.get(statement, given)
+            if known is None:
+                known = connection.execute(sql, given).fetchall()
+                self._known.put(statement, given, known)
+            return known
         except sqlite3.Error as error:
             self._forget()
             refuse(error)
@@ -70,6 +77,9 @@ class SqliteDatabase:
     def _open(self) -> sqlite3.Connection:
         self._watch_forks()
         self._connection = connect_reader(self._path)
+        # The first read makes the WAL index that is looked at from then on.
+        self._connection.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchall()
+        self._known = KnownRows(self._path)
         return self._connection
 
     def _forget(self) -> None:
