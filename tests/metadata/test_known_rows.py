@@ -20,6 +20,7 @@ STATEMENT = Statement(lambda insert: select(users.c.name).where(users.c.name == 
 
 @pytest.fixture
 def database(tmp_path: Path) -> sqlite3.Connection:
+    """A database in WAL mode, with this connection open."""
     connection = sqlite3.connect(tmp_path / "test.db", isolation_level=None)
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("CREATE TABLE things (name)")
@@ -27,6 +28,7 @@ def database(tmp_path: Path) -> sqlite3.Connection:
 
 
 def commit_elsewhere(path: Path) -> None:
+    """Commit in another process."""
     code = (
         "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); c.execute('INSERT INTO things VALUES (1)'); c.commit()"
     )
