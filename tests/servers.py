@@ -107,13 +107,21 @@ class Moorage:
                 env={**_foreign(), **self.environment},
                 start_new_session=True,
             )
-        deadline = time.monotonic() + START_SECONDS
-        while not self._accepts():
-            if self.process.poll() is not None or time.monotonic() > deadline:
-                self.kill()
-                raise AssertionError(f"the server did not start: {self.command()}\n{self.log_tail()}")
-            time.sleep(0.02)
+        try:
+            self.await_port(self.port)
+        except AssertionError:
+            self.kill()
+            raise
         return self
+
+    def await_port(self, port: int) -> None:
+        """Returns once something accepts at *port* where this server runs; AssertionError if nothing does in time."""
+        assert self.process is not None, "not started"
+        deadline = time.monotonic() + START_SECONDS
+        while not self._accepts(port):
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                raise AssertionError(f"nothing listens at port {port}: {self.command()}\n{self.log_tail()}")
+            time.sleep(0.02)
 
     def stop(self, seconds: float = STOP_SECONDS) -> int:
         """SIGTERM to the root; its exit code, once the whole tree is gone."""
@@ -166,12 +174,12 @@ class Moorage:
             return []
         return ["--tls-certificate", str(self.pair.certificate), "--tls-key", str(self.pair.key)]
 
-    def _accepts(self) -> bool:
+    def _accepts(self, port: int) -> bool:
         if self.prefix:
-            probe = [*self.prefix, sys.executable, "-c", _PROBE, self.address, str(self.port)]
+            probe = [*self.prefix, sys.executable, "-c", _PROBE, self.address, str(port)]
             return subprocess.run(probe, check=False, stderr=subprocess.DEVNULL).returncode == 0
         try:
-            socket.create_connection((self.address, self.port), 5).close()
+            socket.create_connection((self.address, port), 5).close()
         except OSError:
             return False
         return True

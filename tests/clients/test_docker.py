@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,11 +13,12 @@ from pathlib import Path
 import pytest
 
 from tests.certificates import Authority
+from tests.clients import cutting_proxy
 from tests.clients.engines import Engine
 from tests.clients.hosts import Cable
 from tests.clients.images import busybox_tar, tar, two_platforms
 from tests.programs import Shell
-from tests.servers import Moorage
+from tests.servers import Moorage, free_port
 
 NAME = "registry.test"
 BUILDKIT_DOCKER = "/usr/bin/docker"  # 20.10 brings BuildKit's client; later ones want the buildx plugin for it
@@ -89,6 +92,20 @@ def engine(
         yield engine
 
 
+@pytest.fixture
+def bad_line(cable: Cable, plain_server: Moorage) -> Iterator[str]:
+    """`127.0.0.1:PORT` of a relay to the plain server that breaks one connection after 10 MB of an answer."""
+    port = free_port()
+    numbers = (str(number) for number in (port, plain_server.port, BIG_LAYER // 3, 1))
+    relay = subprocess.Popen([*cable.near.prefix, sys.executable, cutting_proxy.__file__, *numbers])
+    try:
+        plain_server.await_port(port)
+        yield f"127.0.0.1:{port}"
+    finally:
+        relay.kill()
+        relay.wait()
+
+
 @pytest.fixture(params=["plain", "tls"])
 def docker(request: pytest.FixtureRequest, engine: Engine, tmp_path: Path) -> Docker:
     """Both engines on both kinds of wire."""
@@ -134,6 +151,23 @@ def test_push_pull_and_run(docker: Docker) -> None:
     docker("logout", docker.host)
     refused = docker.fails("pull", image)
     assert "no basic auth credentials" in refused or "authorization failed" in refused.lower()
+
+
+@pytest.mark.parametrize("docker", ["plain"], indirect=True)
+def test_a_pull_that_is_cut_goes_on_where_it_was(docker: Docker, bad_line: str) -> None:
+    """When the line breaks in a layer, docker asks for the rest by a range, and the image is whole."""
+    docker.login()
+    repository = "cut/modern" if docker.engine.modern else "cut/classic"
+    image = docker.image(f"{repository}:1", padding=BIG_LAYER)
+    docker("push", image)
+    docker("rmi", image)
+    docker("login", "-u", docker.server.user, "--password-stdin", bad_line, stdin=docker.server.password)
+
+    docker("pull", f"{bad_line}/{repository}:1")
+
+    assert docker.run(f"{bad_line}/{repository}:1") == f"{repository}:1"
+    partial = [line for line in docker.server.log.read_text().splitlines() if '"status":206' in line]
+    assert any(f"/v2/{repository}/blobs/" in line for line in partial)
 
 
 def test_layers_that_the_registry_has_are_not_sent_again(docker: Docker) -> None:
