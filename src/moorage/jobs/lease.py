@@ -27,8 +27,8 @@ def holder_name() -> str:
 class Leased:
     """A chore that runs every *interval* seconds while this process holds the lease called *name*.
 
-    The chore gets nothing and returns whether there is more to do at once. A failure of the database or the store is
-    logged, and the chore tried again after the interval.
+    The chore gets nothing and returns whether there is more to do at once. A failure is logged,
+    and the chore tried again after the interval: the registry serves without it meanwhile.
     """
 
     def __init__(
@@ -57,6 +57,8 @@ class Leased:
                     more = await self._chore()
             except RegistryError as error:
                 _log.warning("%s has to wait: %s", self._name, error)
+            except Exception:
+                _log.exception("%s failed and is tried again", self._name)
             if not more:
                 await self._clock.sleep(self._interval)
 

@@ -7,10 +7,12 @@ import contextlib
 import logging
 import os
 import signal
+from collections.abc import Sequence
 
 from moorage.app import Application
 from moorage.errors import RegistryError
 from moorage.jobs.lease import Leased
+from moorage.server.worker import Listener
 from moorage.settings.model import Settings
 
 _log = logging.getLogger("moorage.jobs")
@@ -18,8 +20,10 @@ _log = logging.getLogger("moorage.jobs")
 _NICENESS = 5
 
 
-def run(settings: Settings) -> None:
-    """Work until SIGTERM, then write the last links."""
+def run(settings: Settings, listeners: Sequence[Listener]) -> None:
+    """Work until SIGTERM, then write the last links; *listeners* are the workers', and only closed here."""
+    for listener in listeners:
+        listener.socket.close()
     with contextlib.suppress(OSError):
         os.nice(_NICENESS)
     asyncio.run(_work(settings))
@@ -28,8 +32,8 @@ def run(settings: Settings) -> None:
 async def _work(settings: Settings) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    loop.add_signal_handler(signal.SIGTERM, stop.set)
     application = Application(settings)
     chores = application.chores()
     tasks = [asyncio.create_task(chore.run()) for chore in chores]

@@ -114,11 +114,16 @@ class Start:
         roles: dict[str, Callable[[], None]] = {
             f"worker {number}": partial(worker.run, work) for number in range(count)
         }
-        roles["jobs"] = partial(background.run, settings)
+        roles["jobs"] = partial(background.run, settings, listeners)
         for listener in listeners:
             scheme = "https" if listener.secure else "http"
             _log.info("listening on %s as %s, %d workers", _name(listener), scheme, count)
-        return Supervisor(roles, settings.http.drain_timeout).run()
+
+        def close() -> None:
+            for listener in listeners:
+                listener.socket.close()
+
+        return Supervisor(roles, settings.http.drain_timeout, before_stop=close).run()
 
     def _work(self, listeners: list[Listener], certificates: CertificateFiles | None) -> Work:
         settings = self._settings

@@ -25,13 +25,16 @@ class Supervisor:
     """Keeps one process for each entry of *roles*: a name, and what its process runs.
 
     Ends on SIGTERM or SIGINT: the roles end in the order given, all of the same first word together ("worker 0",
-    "worker 1", then "jobs"), each group within *patience* seconds, then by force. Raises nothing; `run` returns the
-    exit code.
+    "worker 1", then "jobs"), each group within *patience* seconds, then by force. *before_stop* lets go of what this
+    process holds open for them, such as listening sockets. Raises nothing; `run` returns the exit code.
     """
 
-    def __init__(self, roles: Mapping[str, Callable[[], None]], patience: float) -> None:
+    def __init__(
+        self, roles: Mapping[str, Callable[[], None]], patience: float, *, before_stop: Callable[[], None]
+    ) -> None:
         self._roles = roles
         self._patience = patience
+        self._before_stop = before_stop
         self._running: dict[int, tuple[str, float]] = {}
         self._short_lives = 0
 
@@ -99,6 +102,7 @@ class Supervisor:
                 self._start(role)
 
     def _stop(self) -> None:
+        self._before_stop()
         groups = list(dict.fromkeys(role.split()[0] for role in self._roles))
         for group in groups:
             self._signal(group, signal.SIGTERM)

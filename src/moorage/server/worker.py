@@ -54,7 +54,7 @@ class Work:
 
 
 def run(work: Work) -> None:
-    """Serve until SIGTERM or SIGINT, then drain."""
+    """Serve until SIGTERM, then drain."""
     gc.freeze()
     uvloop.run(_serve(work))
 
@@ -62,8 +62,9 @@ def run(work: Work) -> None:
 async def _serve(work: Work) -> None:
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+    # Ctrl-C reaches every process of the terminal; the parent turns it into SIGTERM, in its own order.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    loop.add_signal_handler(signal.SIGTERM, stop.set)
     face, close = await work.open_face()
     serving = Serving(face, work.limits, _access_log(work))
     certificates = work.certificates
@@ -84,6 +85,8 @@ async def _serve(work: Work) -> None:
     await stop.wait()
     for acceptor in acceptors:
         acceptor.stop()
+    for listener in work.listeners:
+        listener.socket.close()
     await serving.drain(work.drain_seconds)
     for chore in chores:
         chore.cancel()
