@@ -32,6 +32,7 @@ _REVISION: Final = f"SELECT version_num FROM {VERSION_TABLE}"  # noqa: S608 - a 
 _LOCK_KEY: Final = int.from_bytes(b"moorage")
 _CONNECT_SECONDS: Final = 10.0
 _PATIENCE: Final = 60.0
+_SERVER: Final = "the PostgreSQL database"
 
 
 async def bring_up_to_date(url: str | None, data: Path) -> None:
@@ -45,6 +46,18 @@ async def bring_up_to_date(url: str | None, data: Path) -> None:
         await _upgrade_server(place.url)
     else:
         await asyncio.to_thread(_upgrade_file, place)
+
+
+async def revision(url: str | None, data: Path) -> str | None:
+    """The schema's revision in the database that *url* names, to be compared with HEAD; None where Moorage's is not.
+
+    Changes nothing. Raises ConfigurationError, and StartRefused where a server cannot be reached.
+    """
+    place = locate(url, data)
+    if isinstance(place, PostgresServer):
+        with _server_trouble():
+            return await _server_revision(place.url)
+    return await asyncio.to_thread(_file_revision, place.path)
 
 
 def configuration(connection: Connection) -> Config:
@@ -152,22 +165,28 @@ def _migrate_file(path: Path) -> None:
 
 
 async def _upgrade_server(url: str) -> None:
+    with _server_trouble():
+        if await _server_revision(url) != HEAD:
+            await _migrate_server(url, _SERVER)
+
+
+@contextmanager
+def _server_trouble() -> Iterator[None]:
+    """Say of a PostgreSQL server's errors what they mean."""
     import asyncpg
     from sqlalchemy.exc import DBAPIError
 
-    where = "the PostgreSQL database"
     try:
-        if await _server_revision(url) != HEAD:
-            await _migrate_server(url, where)
+        yield
     except DBAPIError as error:
-        raise _unusable(where, error.orig) from error
+        raise _unusable(_SERVER, error.orig) from error
     except ValueError:
         # Not the error's text: it may quote a part of the password.
         raise ConfigurationError(
             "the database's URL cannot be understood; in user and password write special characters as %XX"
         ) from None
     except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
-        raise _unusable(where, error) from error
+        raise _unusable(_SERVER, error) from error
 
 
 async def _server_revision(url: str) -> str | None:
