@@ -6,6 +6,7 @@ import base64
 import os
 import shutil
 import signal
+import socket
 import time
 import urllib.error
 import urllib.request
@@ -49,8 +50,8 @@ def test_serve_sets_up_and_runs(debian: BareDebian) -> None:
 
     with _serving(debian, port):
         password_file = project / "data" / "moorage" / "initial-password"
-        stranger = _status(port, START_SECONDS)
-        admin = _status(port, 10.0, password_file.read_text().split()[-1])
+        stranger = _status(port)
+        admin = _status(port, password_file.read_text().split()[-1])
         mode = password_file.stat().st_mode & 0o777
 
     assert (stranger, admin, mode) == (401, 200, 0o600)
@@ -87,35 +88,39 @@ def test_test_runs_the_tests(debian: BareDebian) -> None:
 
 @contextmanager
 def _serving(debian: BareDebian, port: int) -> Iterator[None]:
+    """`make serve` from its first word until it listens, and to its end."""
     command = ("make", "-C", "/root/moorage", "serve", f"ARGS=--listen 127.0.0.1:{port}")
-    with (
-        (debian.root / "log").open("w") as log,
-        debian.popen(*command, stdout=log.fileno()) as make,
-    ):
+    log = debian.root / "log"
+    with log.open("w") as stream, debian.popen(*command, stdout=stream.fileno()) as make:
         try:
+            deadline = time.monotonic() + START_SECONDS
+            while not _listens(port):
+                assert make.poll() is None, f"make serve ended with {make.returncode}\n{log.read_text()}"
+                assert time.monotonic() < deadline, f"make serve does not listen\n{log.read_text()}"
+                time.sleep(0.2)
             yield
         finally:
-            os.killpg(make.pid, signal.SIGTERM)
+            if make.poll() is None:
+                os.killpg(make.pid, signal.SIGTERM)
             make.wait(60)
 
 
-def _status(port: int, seconds: float, password: str = "") -> int:
-    """What `GET /v2/` answers, once the server listens."""
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def _status(port: int, password: str = "") -> int:
+    """What `GET /v2/` answers to a stranger, or to the administrator."""
     request = urllib.request.Request(f"http://127.0.0.1:{port}/v2/")
     if password:
         request.add_header("Authorization", "Basic " + base64.b64encode(f"admin:{password}".encode()).decode())
-    deadline = time.monotonic() + seconds
-    while True:
-        try:
-            with urllib.request.urlopen(request, timeout=30) as response:
-                return int(response.status)
-        except urllib.error.HTTPError as error:
-            with error:
-                return error.code
-        except OSError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.2)
+    try:
+        with urllib.request.urlopen(request, timeout=30) as response:
+            return int(response.status)
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code
 
 
 def _snapshot(folder: Path) -> dict[Path, int]:
