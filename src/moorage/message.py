@@ -85,7 +85,7 @@ class Request:
         "secure",
     )
 
-    def __init__(
+    def __init__(  # noqa: PLR0917  (made in one place, for every request)
         self,
         method: str,
         path: str,

@@ -57,7 +57,7 @@ class Leased:
                     more = await self._chore()
             except RegistryError as error:
                 _log.warning("%s has to wait: %s", self._name, error)
-            except Exception:
+            except Exception:  # noqa: BLE001  (a chore may fail; the registry goes on)
                 _log.exception("%s failed and is tried again", self._name)
             if not more:
                 await self._clock.sleep(self._interval)

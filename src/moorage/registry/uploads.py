@@ -186,15 +186,14 @@ class Uploads:
     ) -> bool:
         """Link a blob that a repository with a name in one of *ranges*, [low, high), has; False where none has it."""
         self._gates.require_write()
+        blob = None
         for low, high in ranges:
-            found = await blobs.find_in_range(self._database, low, high, digest)
-            if found is not None:
-                blob = found
-                await self._database.write(
-                    lambda transaction: self._link(transaction, repository, digest, blob.size, blob.location)
-                )
-                return True
-        return False
+            blob = blob or await blobs.find_in_range(self._database, low, high, digest)
+        if blob is None:
+            return False
+        _, size, location = blob
+        await self._database.write(lambda transaction: self._link(transaction, repository, digest, size, location))
+        return True
 
     async def _enter(self, repository: RepositoryName, principal: str, upload_id: str) -> tuple[Upload, Staging]:
         """The session as it is once its bytes are locked, and those bytes, cut to what the row says."""

@@ -96,7 +96,7 @@ class RequestBody:
         if self._sink is not None:
             try:
                 self._sink(data)
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001  (raised again where the body is awaited)
                 self._fail(error)
             return
         if self._pending is None:

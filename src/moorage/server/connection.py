@@ -1,8 +1,7 @@
-"""HTTP/1.1 on one connection (RFC 9112), over httptools' parser.
+"""HTTP/1.1 on one connection: requests answered in order, and patience with whoever is slow.
 
 Requests are answered one after another. A request is started as soon as its headers are parsed; those that are
-pipelined behind it wait, and while they do, nothing more is read. A body of known length passes the parser by: its
-bytes go from the read buffer straight to whoever takes them.
+pipelined behind it wait, and while they do, nothing more is read.
 
     IDLE -> HEADERS -> HANDLING -> SENDING -> IDLE ...     LINGERING: answered, closing, the client still sends
 """
@@ -13,18 +12,16 @@ import asyncio
 import enum
 import logging
 import socket
-import time
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-import httptools
 import orjson
 
 from moorage.errors import ClientGone
-from moorage.message import Request, Response
-from moorage.server.body import RequestBody
+from moorage.message import Response
 from moorage.server.drive import Rest
 from moorage.server.exchange import Exchange
+from moorage.server.incoming import Incoming
 from moorage.server.sending import Gone, Sender
 from moorage.server.serving import STATUS_LINES, Serving
 
@@ -41,7 +38,6 @@ _DRAIN_BYTES = 64 * 1024
 # How much of a refused body is read away so that the client can see the answer, and for how many seconds.
 _LINGER_BYTES = 1024 * 1024
 _LINGER_SECONDS = 5
-_TLS_HELLO = 0x16
 
 
 class Phase(enum.IntEnum):
@@ -62,29 +58,17 @@ class Connection(asyncio.BufferedProtocol):
         self._socket = sock
         self._peer = peer
         self._secure = secure
-        self._parser = httptools.HttpRequestParser(self)
+        self._incoming = Incoming(serving, self, self._take, peer, secure=secure)
         self._phase = Phase.HEADERS
         self._since = serving.now
         self._current: Exchange | None = None
         self._waiting: deque[Exchange] = deque()
-        self._incoming: Exchange | None = None
+        self._task: asyncio.Task[None] | None = None
         self._answered = 0
         self._held = False
         self._closing = False
-        self._refusal: tuple[int, str] | None = None
-        self._raw_left = 0
         self._lingered = 0
         self._seen = -1
-        self._fresh()
-
-    def _fresh(self) -> None:
-        self._url = b""
-        self._headers: dict[bytes, bytes] = {}
-        self._repeated: set[bytes] = set()
-        self._header_count = 0
-        self._header_total = 0
-        self._header_bytes = 0
-        self._in_headers = True
 
     # The transport's side.
 
@@ -101,7 +85,7 @@ class Connection(asyncio.BufferedProtocol):
         self._serving.connections.discard(self)
         self._closing = True
         self._sender.lose()
-        for exchange in (self._current, self._incoming):
+        for exchange in (self._current, self._incoming.current):
             if exchange is not None:
                 exchange.body.lose("the client closed the connection")
         self._waiting.clear()
@@ -116,8 +100,8 @@ class Connection(asyncio.BufferedProtocol):
 
     def eof_received(self) -> bool:
         """The client has half-closed: it may still wait for an answer."""
-        if self._incoming is not None:
-            self._incoming.body.lose("the client closed the connection in mid-body")
+        if self._incoming.current is not None:
+            self._incoming.current.body.lose("the client closed the connection in mid-body")
         self._closing = True
         return self._current is not None and not self._secure
 
@@ -132,92 +116,20 @@ class Connection(asyncio.BufferedProtocol):
         if self._phase == Phase.LINGERING:
             self._linger(nbytes)
             return
-        if self._phase == Phase.IDLE:
-            self._enter(Phase.HEADERS)
-        if self._raw_left:
-            data = self._feed_raw(data)
-        if data:
-            self._parse(data)
-
-    def _feed_raw(self, data: memoryview) -> memoryview:
-        """Give a body's bytes on without parsing them; return what lies behind them."""
-        take = min(len(data), self._raw_left)
-        self._raw_left -= take
-        self._since = self._serving.now
-        if self._incoming is not None:
-            self._incoming.body.feed(data[:take])
-        if not self._raw_left:
-            self.on_message_complete()
-        return data[take:]
-
-    def _parse(self, data: memoryview) -> None:
         if self._closing:
             return
-        if self._in_headers:
-            self._header_bytes += len(data)
-        try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade as upgrade:
-            # Nothing is upgraded to: the request is answered as if the header were not there (RFC 9110, 7.8).
-            self._parser = httptools.HttpRequestParser(self)
-            self._parse(data[upgrade.args[0] :])
-            return
-        except httptools.HttpParserError as error:
-            self._refusal = self._refusal or (400, self._parse_complaint(data, error))
-        if self._in_headers and self._header_bytes > self._serving.limits.header_bytes:
-            self._refusal = self._refusal or (431, "the request's headers are too long")
-        if self._refusal is not None:
+        if self._phase == Phase.IDLE:
+            self._enter(Phase.HEADERS)
+        elif self._incoming.current is not None:
+            self._since = self._serving.now
+        self._incoming.feed(data)
+        if self._incoming.refusal is not None:
             self._refuse()
-        else:
-            self._pass_parser_by()
 
-    @staticmethod
-    def _parse_complaint(data: memoryview, error: Exception) -> str:
-        if data[0] == _TLS_HELLO:
-            return "this port speaks plain HTTP, and the client speaks TLS: use http:// or configure a certificate"
-        return f"malformed HTTP: {error}"
+    # Answering.
 
-    def _pass_parser_by(self) -> None:
-        """Let the rest of a body whose length is known go around the parser."""
-        incoming = self._incoming
-        if incoming is not None and incoming.body.remaining:
-            self._raw_left = incoming.body.remaining
-            self._parser = httptools.HttpRequestParser(self)
-
-    # The parser's side.
-
-    def on_message_begin(self) -> None:
-        """A request begins."""
-        self._fresh()
-
-    def on_url(self, url: bytes) -> None:
-        """A piece of the request target."""
-        self._url += url
-        if len(self._url) > self._serving.limits.target_bytes:
-            self._refusal = self._refusal or (414, "the request target is too long")
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """One header field."""
-        limits = self._serving.limits
-        self._header_count += 1
-        self._header_total += len(name) + len(value)
-        if self._header_count > limits.header_count or self._header_total > limits.header_bytes:
-            self._refusal = self._refusal or (431, "the request's headers are too many or too long")
-            return
-        key = name.lower()
-        if key in self._headers:
-            self._repeated.add(key)
-        else:
-            self._headers[key] = value
-
-    def on_headers_complete(self) -> None:
-        """The headers are here: begin, or wait for the request before this one."""
-        self._in_headers = False
-        self._header_bytes = 0
-        if self._refusal is not None:
-            return
-        exchange = self._exchange()
-        self._incoming = None if exchange.body.complete else exchange
+    def _take(self, exchange: Exchange) -> None:
+        """A request's headers are here: begin, or let it wait for the request before it."""
         if self._current is not None or self._waiting or self._answered >= _TURN or self._sender.paused:
             self._waiting.append(exchange)
             self.hold()
@@ -225,50 +137,6 @@ class Connection(asyncio.BufferedProtocol):
                 self._serving.loop.call_soon(self._next)
         else:
             self._begin(exchange)
-
-    def on_body(self, body: bytes) -> None:
-        """A piece of a body that came with its headers, or of a chunked one."""
-        self._since = self._serving.now
-        if self._incoming is not None:
-            self._incoming.body.feed(memoryview(body))
-
-    def on_message_complete(self) -> None:
-        """The body has ended."""
-        if self._incoming is not None:
-            incoming, self._incoming = self._incoming, None
-            incoming.body.finish()
-
-    def _exchange(self) -> Exchange:
-        parser, headers = self._parser, self._headers
-        if b"transfer-encoding" in headers:
-            length = None
-        else:
-            length = int(headers.get(b"content-length", b"0"))
-        body = RequestBody(self, length)
-        path, _, query = self._url.decode("latin-1").partition("?")
-        if not path.startswith("/"):
-            path = "/" + path.partition("://")[2].partition("/")[2]
-        request = Request(
-            parser.get_method().decode("latin-1"),
-            path,
-            query,
-            headers,
-            self._repeated,
-            body,
-            self._peer,
-            secure=self._secure,
-        )
-        request.id = self._serving.next_id()
-        return Exchange(
-            request,
-            body,
-            keep_alive=parser.should_keep_alive(),
-            old=parser.get_http_version() == "1.0",
-            expects=headers.get(b"expect", b"").lower() == b"100-continue",
-            started=time.monotonic(),
-        )
-
-    # Answering.
 
     def _begin(self, exchange: Exchange) -> None:
         self._current = exchange
@@ -278,16 +146,16 @@ class Connection(asyncio.BufferedProtocol):
             awaited = coroutine.send(None)
         except StopIteration as done:
             self._respond(exchange, done.value)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  (whatever a handler does, the connection answers)
             self._fail(exchange, error)
         else:
-            self._serving.loop.create_task(self._finish(exchange, coroutine, awaited))
+            self._task = self._serving.loop.create_task(self._finish(exchange, coroutine, awaited))
 
     async def _finish(self, exchange: Exchange, coroutine: Coroutine[Any, Any, Response], awaited: Any) -> None:
         """Go on with a handler that waits, in a task of its own."""
         try:
             response = await Rest(coroutine, awaited)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  (as above)
             self._fail(exchange, error)
         else:
             self._respond(exchange, response)
@@ -319,7 +187,7 @@ class Connection(asyncio.BufferedProtocol):
             self._done(exchange, response.status, len(body))
         else:
             self._enter(Phase.SENDING)
-            self._serving.loop.create_task(self._send(exchange, response, head))
+            self._task = self._serving.loop.create_task(self._send(exchange, response, head))
 
     async def _send(self, exchange: Exchange, response: Response, head: bytes) -> None:
         sent = self._sender.sent
@@ -328,7 +196,7 @@ class Connection(asyncio.BufferedProtocol):
         except Gone as gone:
             _log.debug("request %s: %s", exchange.request.id, gone)
             self.abort()
-        except Exception:
+        except Exception:  # noqa: BLE001  (as above)
             _log.exception("request %s: its answer broke off", exchange.request.id)
             self.abort()
         finally:
@@ -362,7 +230,7 @@ class Connection(asyncio.BufferedProtocol):
             serving.loop.call_soon(self._next)
         else:
             # What is left of a body that was answered early has as long as headers have.
-            self._enter(Phase.IDLE if self._incoming is None else Phase.HEADERS)
+            self._enter(Phase.IDLE if self._incoming.current is None else Phase.HEADERS)
             self._read_on()
 
     def _next(self) -> None:
@@ -375,7 +243,7 @@ class Connection(asyncio.BufferedProtocol):
         self._answered = 0
         exchange = self._waiting.popleft()
         self._begin(exchange)
-        if not self._waiting and self._refusal is not None and self._current is None:
+        if not self._waiting and self._incoming.refusal is not None and self._current is None:
             self._refuse()
 
     def _refuse(self) -> None:
@@ -383,7 +251,7 @@ class Connection(asyncio.BufferedProtocol):
         if self._current is not None or self._waiting or self._transport.is_closing():
             self.hold()
             return
-        status, message = self._refusal or (400, "malformed HTTP")
+        status, message = self._incoming.refusal or (400, "malformed HTTP")
         body = _body(message)
         self._closing = True
         self._transport.write(
@@ -441,7 +309,7 @@ class Connection(asyncio.BufferedProtocol):
             case Phase.IDLE if silent > limits.keep_alive:
                 self._transport.close()
             case Phase.HEADERS if silent > limits.header_timeout and self._current is None:
-                self._refusal = (408, "the request's headers took too long")
+                self._incoming.refuse(408, "the request's headers took too long")
                 self._refuse()
             case Phase.HANDLING if self._current is not None and self._current.body.waiting:
                 if silent > limits.body_timeout:

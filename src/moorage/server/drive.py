@@ -28,7 +28,7 @@ class Rest(Generic[T]):
             while True:
                 try:
                     value = yield awaited
-                except BaseException as error:
+                except BaseException as error:  # noqa: BLE001  (the coroutine decides what it means)
                     awaited = self._coroutine.throw(error)
                 else:
                     awaited = self._coroutine.send(value)

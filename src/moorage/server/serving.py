@@ -78,7 +78,7 @@ class Serving:
         for connection in list(self.connections):
             connection.drain()
         deadline = self.loop.time() + seconds
-        while self.connections and self.loop.time() < deadline:
+        while self.connections and self.loop.time() < deadline:  # noqa: ASYNC110  (a second's wait, once in a life)
             await asyncio.sleep(0.02)
         for connection in list(self.connections):
             connection.abort()

@@ -75,7 +75,7 @@ class Supervisor:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _WATCHED)
             self._roles[role]()
             code = 0
-        except BaseException:
+        except BaseException:  # noqa: BLE001  (nothing may return into the parent's code)
             traceback.print_exc()
         finally:
             sys.stdout.flush()
