@@ -1,0 +1,1 @@
+"""Who asks, whether the password is right, and what they may do."""
