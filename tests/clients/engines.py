@@ -112,6 +112,8 @@ class Engine:
         except ProcessLookupError:
             pass
         self.process.wait()
+        # Gigabytes after a few runs; the log stays.
+        shutil.rmtree(self.folder / "data", ignore_errors=True)
 
 
 def _debian(path: str) -> str:
