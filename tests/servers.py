@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -17,12 +18,15 @@ import bcrypt
 
 from tests.certificates import Pair
 
+ROOT = Path(__file__).resolve().parent.parent
 COMMAND = Path(sys.executable).with_name("moorage")
 START_SECONDS = 30.0
 STOP_SECONDS = 30.0
 
-# Run where the server runs, which may be another network namespace: exits with 0 once the port accepts.
-_PROBE = "import socket, sys; socket.create_connection((sys.argv[1], int(sys.argv[2])), 5).close()"
+# Run where the server runs, which may be another network namespace: exits with 0 once a request is answered there.
+_PROBE = (
+    "import sys; from tests.servers import answers; sys.exit(not answers(sys.argv[1], int(sys.argv[2]), sys.argv[3]))"
+)
 
 
 class Moorage:
@@ -97,7 +101,7 @@ class Moorage:
         return [*self.prefix, str(COMMAND), "serve", *listen, *self.options]
 
     def start(self) -> Self:
-        """Starts it and returns once its port accepts; AssertionError with the log's end if it does not."""
+        """Starts it and returns once it answers; AssertionError with the log's end if it does not."""
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 self.command(),
@@ -115,12 +119,12 @@ class Moorage:
         return self
 
     def await_port(self, port: int) -> None:
-        """Returns once something accepts at *port* where this server runs; AssertionError if nothing does in time."""
+        """Returns once something answers at *port* where this server runs; AssertionError if nothing does in time."""
         assert self.process is not None, "not started"
         deadline = time.monotonic() + START_SECONDS
-        while not self._accepts(port):
+        while not self._answers(port):
             if self.process.poll() is not None or time.monotonic() > deadline:
-                raise AssertionError(f"nothing listens at port {port}: {self.command()}\n{self.log_tail()}")
+                raise AssertionError(f"nothing answers at port {port}: {self.command()}\n{self.log_tail()}")
             time.sleep(0.02)
 
     def stop(self, seconds: float = STOP_SECONDS) -> int:
@@ -174,15 +178,35 @@ class Moorage:
             return []
         return ["--tls-certificate", str(self.pair.certificate), "--tls-key", str(self.pair.key)]
 
-    def _accepts(self, port: int) -> bool:
-        if self.prefix:
-            probe = [*self.prefix, sys.executable, "-c", _PROBE, self.address, str(port)]
-            return subprocess.run(probe, check=False, stderr=subprocess.DEVNULL).returncode == 0
-        try:
-            socket.create_connection((self.address, port), 5).close()
-        except OSError:
-            return False
-        return True
+    def _answers(self, port: int) -> bool:
+        scheme = "https" if self.pair else "http"
+        if not self.prefix:
+            return answers(self.address, port, scheme)
+        probe = [*self.prefix, sys.executable, "-c", _PROBE, self.address, str(port), scheme]
+        return subprocess.run(probe, check=False, stderr=subprocess.DEVNULL, cwd=ROOT).returncode == 0
+
+
+def answers(address: str, port: int, scheme: str) -> bool:
+    """Whether a server answers at *address*, with whatever status; a port that only accepts is not enough."""
+    request = f"GET /v2/ HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n".encode()
+    try:
+        with socket.create_connection((address, port), 5) as plain:
+            with _unverified().wrap_socket(plain) if scheme == "https" else plain as stream:
+                stream.sendall(request)
+                return stream.recv(1) != b""
+    except ssl.SSLEOFError:
+        return False
+    except ssl.SSLError:
+        return True  # It asks for a client's certificate.
+    except OSError:
+        return False
+
+
+def _unverified() -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
 
 
 def _foreign() -> dict[str, str]:
