@@ -12,7 +12,7 @@ import threading
 import time
 from pathlib import Path
 
-from tests.kills.actor import Actor
+from tests.kills.actor import Actor, Cut
 from tests.servers import COMMAND, Moorage
 
 KILLS = int(os.environ.get("MOORAGE_KILLS") or (200 if os.environ.get("MOORAGE_REQUIRE_CLIENTS") == "1" else 10))
@@ -37,6 +37,16 @@ def work_until_killed(server: Moorage, actors: list[Actor], seconds: float) -> N
         actor.client.close()
 
 
+def look_back(actors: list[Actor], faults: list[str], *, everything: bool) -> None:
+    """Let every actor compare what it finds with what it was told; a broken connection is a fault now."""
+    for actor in actors:
+        try:
+            actor.verify(everything=everything)
+            actor.verify_uploads()
+        except Cut as cut:
+            faults.append(f"{actor.repository}: the server broke the connection: {cut}")
+
+
 def test_acknowledged_content_survives_kills(tmp_path: Path) -> None:
     """After each kill and restart every acknowledged manifest, tag, blob and upload offset reads back equal, nothing
     that was deleted comes back, and no answer is a 5xx."""
@@ -49,9 +59,7 @@ def test_acknowledged_content_survives_kills(tmp_path: Path) -> None:
         for number in range(1, KILLS + 1):
             work_until_killed(server, actors, chance.uniform(0.02, 0.5))
             server.start()
-            for actor in actors:
-                actor.verify(everything=number % EVERYTHING_EVERY == 0 or number == KILLS)
-                actor.verify_uploads()
+            look_back(actors, faults, everything=number % EVERYTHING_EVERY == 0 or number == KILLS)
             assert not faults, "\n".join([again, f"after kill {number}:", *faults[:20], server.log_tail()])
         for actor in actors:
             for location in list(actor.uploads):
