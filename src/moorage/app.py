@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,7 @@ from moorage.registry.push import Push
 from moorage.registry.recent import RecentBytes
 from moorage.registry.registry import Registry
 from moorage.registry.uploads import Uploads
+from moorage.registry.validation import Validation
 from moorage.settings.model import Settings
 from moorage.storage.blobs import BlobStore
 from moorage.storage.filesystem import FilesystemBlobStore
@@ -97,11 +99,22 @@ class Application:
         database, clock, gates, limits = self.database, self.clock, self.gates, self.limits
         return Registry(
             pull=Pull(database, self.store, RecentBytes(_RECENT_BYTES, _SMALL_BLOB_BYTES)),
-            push=Push(database, clock, gates, limits),
+            push=Push(database, clock, gates, limits, self.validation()),
             uploads=Uploads(database, self.store, clock, gates, limits, boot_id()),
             browse=Browse(database),
             delete=Delete(database, clock, gates),
             limits=limits,
+        )
+
+    def validation(self) -> Validation:
+        """What pushed manifests have to satisfy."""
+        chosen = self.settings.validation
+        listed = frozenset((platform.os, platform.architecture) for platform in chosen.platforms)
+        return Validation(
+            sparse=chosen.sparse,
+            platforms=None if chosen.index_platforms == "all" else listed,
+            urls_allow=tuple(re.compile(pattern) for pattern in chosen.urls_allow),
+            urls_deny=tuple(re.compile(pattern) for pattern in chosen.urls_deny),
         )
 
     def authenticator(self) -> Authenticator:

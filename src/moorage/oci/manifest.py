@@ -43,7 +43,8 @@ _FOLDED: Final = {member.casefold(): member for member in _MEMBERS | _DESCRIPTOR
 class Descriptor:
     """What a manifest says about one other piece of content (image-spec, descriptor.md).
 
-    *size* is in bytes, at most `strict_json.MOST_INTEGER`.
+    *size* is in bytes, at most `strict_json.MOST_INTEGER`. *platform* is an operating system and an architecture, where
+    both are given.
     """
 
     media_type: str
@@ -52,6 +53,7 @@ class Descriptor:
     artifact_type: str | None = None
     annotations: dict[str, str] = field(default_factory=dict)
     urls: tuple[str, ...] = ()
+    platform: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,6 +227,7 @@ def _descriptor(value: object, where: str) -> Descriptor:
         artifact_type=_artifact_type(value, f"{where}.artifactType"),
         annotations=_annotations(value, f"{where}.annotations"),
         urls=_urls(value.get("urls"), where),
+        platform=_platform(value.get("platform")),
     )
 
 
@@ -268,3 +271,11 @@ def _urls(values: object, where: str) -> tuple[str, ...]:
     if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
         raise ManifestInvalid(f"{where}.urls is not an array of strings")
     return tuple(values)
+
+
+def _platform(value: object) -> tuple[str, str] | None:
+    """Return operating system and architecture (image-spec, image-index.md); what is no platform counts as none."""
+    if not isinstance(value, dict):
+        return None
+    system, architecture = value.get("os"), value.get("architecture")
+    return (system, architecture) if isinstance(system, str) and isinstance(architecture, str) else None

@@ -9,15 +9,10 @@ from moorage.errors import Unsupported
 
 @dataclass(frozen=True, slots=True)
 class Gates:
-    """What this registry does at all.
-
-    *sparse*: whether a manifest may name content that its repository does not have. The specification lets a registry
-    refuse that, and a push that lost a layer on its way should fail while its owner is looking.
-    """
+    """What this registry does at all."""
 
     read_only: bool = False
     delete_enabled: bool = True
-    sparse: bool = False
 
     def require_write(self) -> None:
         """Raises Unsupported on a read-only registry."""

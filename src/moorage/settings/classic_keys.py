@@ -228,7 +228,9 @@ KEYS: tuple[Key, ...] = (
     Key("proxy.exec.{command,lifetime}", _N, when=never),
     Key("validation.enabled", _C, "Validation is on unless validation.disabled is true, as there."),
     Key(
-        "validation.disabled", _E, "When true, images of an index may be missing, and any URL may stand in a manifest."
+        "validation.disabled",
+        _E,
+        "When true, images of an index may be missing, and any http and https URL may stand in a manifest.",
     ),
     Key(
         "validation.manifests.urls.allow[]",

@@ -306,6 +306,11 @@ class Platform(Section):
 class Validation(Section):
     """What a manifest has to satisfy beyond the specification."""
 
+    sparse: bool = Field(
+        default=False,
+        description="Accepts manifests that name content the repository does not have, as a mirror of some platforms"
+        " only does; off, they are answered 400 `MANIFEST_BLOB_UNKNOWN`.",
+    )
     urls_allow: tuple[Pattern, ...] = Field(
         default=(),
         description="Regular expressions, one of which has to be found in every URL that a manifest's layer names."
