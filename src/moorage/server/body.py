@@ -121,6 +121,11 @@ class RequestBody:
         if not self.complete:
             self._fail(ClientGone(why))
 
+    def spoil(self, error: Exception) -> None:
+        """What follows cannot be understood; *error* is raised where the body is received."""
+        if not self.complete:
+            self._fail(error)
+
     def _fail(self, error: BaseException) -> None:
         self._error = self._error or error
         self._sink = None

@@ -38,6 +38,8 @@ _DRAIN_BYTES = 64 * 1024
 # How much of a refused body is read away so that the client can see the answer, and for how many seconds.
 _LINGER_BYTES = 1024 * 1024
 _LINGER_SECONDS = 5
+# How long a stopping server waits for the rest of a request's headers.
+_DRAIN_SECONDS = 1
 
 
 class Phase(enum.IntEnum):
@@ -67,8 +69,10 @@ class Connection(asyncio.BufferedProtocol):
         self._answered = 0
         self._held = False
         self._closing = False
+        self._ended = False
         self._lingered = 0
-        self._seen = -1
+        self._seen: int | None = None
+        self._moved = serving.now
 
     # The transport's side.
 
@@ -77,8 +81,6 @@ class Connection(asyncio.BufferedProtocol):
         self._transport: Any = transport
         self._sender = Sender(self._serving.loop, transport, self._socket, plain=not self._secure)
         self._serving.connections.add(self)
-        if self._serving.draining:
-            self._transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone, whoever ended it."""
@@ -102,8 +104,10 @@ class Connection(asyncio.BufferedProtocol):
         """The client has half-closed: it may still wait for an answer."""
         if self._incoming.current is not None:
             self._incoming.current.body.lose("the client closed the connection in mid-body")
-        self._closing = True
-        return self._current is not None and not self._secure
+        self._ended = True
+        return (
+            not self._secure and self._phase != Phase.LINGERING and (self._current is not None or bool(self._waiting))
+        )
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """Where the next read goes."""
@@ -120,7 +124,7 @@ class Connection(asyncio.BufferedProtocol):
             return
         if self._phase == Phase.IDLE:
             self._enter(Phase.HEADERS)
-        elif self._incoming.current is not None:
+        elif self._phase == Phase.HANDLING and self._incoming.current is not None:
             self._since = self._serving.now
         self._incoming.feed(data)
         if self._incoming.refusal is not None:
@@ -162,10 +166,10 @@ class Connection(asyncio.BufferedProtocol):
 
     def _fail(self, exchange: Exchange, error: Exception) -> None:
         if isinstance(error, ClientGone):
-            self._respond(exchange, _plain(408, str(error)), close=True)
+            self._respond(exchange, _plain(408, "UNSUPPORTED", str(error)), close=True)
             return
         _log.error("request %s failed", exchange.request.id, exc_info=error)
-        self._respond(exchange, _plain(500, "an internal error; the log has its details"), close=True)
+        self._respond(exchange, _plain(500, "UNKNOWN", "an internal error; the log has its details"), close=True)
 
     def _respond(self, exchange: Exchange, response: Response, *, close: bool = False) -> None:
         if self._transport.is_closing():
@@ -176,7 +180,8 @@ class Connection(asyncio.BufferedProtocol):
         remaining = exchange.body.remaining
         if remaining is None or remaining > _DRAIN_BYTES or (remaining and exchange.expects):
             close = True
-        close = close or self._closing or self._serving.draining or not exchange.keep_alive
+        last = self._serving.draining or (self._ended and not self._waiting)
+        close = close or self._closing or last or not exchange.keep_alive
         head = self._head(exchange, response, close=close)
         head_only = exchange.request.method == "HEAD"
         self._closing = self._closing or close
@@ -228,9 +233,14 @@ class Connection(asyncio.BufferedProtocol):
             self._close(still_sending=not exchange.body.complete)
         elif self._waiting:
             serving.loop.call_soon(self._next)
+        elif self._incoming.refusal is not None:
+            self._refuse()
+        elif self._ended:
+            self._transport.close()
         else:
             # What is left of a body that was answered early has as long as headers have.
-            self._enter(Phase.IDLE if self._incoming.current is None else Phase.HEADERS)
+            between = self._incoming.current is None and not self._incoming.partial
+            self._enter(Phase.IDLE if between else Phase.HEADERS)
             self._read_on()
 
     def _next(self) -> None:
@@ -241,10 +251,7 @@ class Connection(asyncio.BufferedProtocol):
             self._sender.when_resumed(self._next)
             return
         self._answered = 0
-        exchange = self._waiting.popleft()
-        self._begin(exchange)
-        if not self._waiting and self._incoming.refusal is not None and self._current is None:
-            self._refuse()
+        self._begin(self._waiting.popleft())
 
     def _refuse(self) -> None:
         """Answer what is no HTTP, after the requests before it, and close."""
@@ -252,14 +259,14 @@ class Connection(asyncio.BufferedProtocol):
             self.hold()
             return
         status, message = self._incoming.refusal or (400, "malformed HTTP")
-        body = _body(message)
+        body = _body("UNSUPPORTED", message)
         self._closing = True
         self._transport.write(
             b"%b%bContent-Type: application/json\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%b"
             % (STATUS_LINES[status], self._serving.date, len(body), body)
         )
         self._serving.log.refusal(self._peer, status, message)
-        self._close(still_sending=True)
+        self._close(still_sending=not self._secure)
 
     # Closing, waiting, pacing.
 
@@ -267,12 +274,13 @@ class Connection(asyncio.BufferedProtocol):
         """Close so that the client can read the answer: a reset would take it away from it."""
         if self._transport.is_closing():
             return
-        if not still_sending or self._secure:
+        if not still_sending or self._ended:
             self._transport.close()
             return
         self._enter(Phase.LINGERING)
         self._read_on()
-        self._transport.write_eof()
+        if not self._secure:
+            self._transport.write_eof()
 
     def _linger(self, nbytes: int) -> None:
         self._lingered += nbytes
@@ -303,35 +311,45 @@ class Connection(asyncio.BufferedProtocol):
 
     def check(self, now: float) -> None:
         """Once a second: end what has made no progress for too long."""
+        if self._sender.pending():
+            self._check_writing(now)
+            return
+        self._seen = None
         limits = self._serving.limits
         silent = now - self._since
         match self._phase:
             case Phase.IDLE if silent > limits.keep_alive:
                 self._transport.close()
-            case Phase.HEADERS if silent > limits.header_timeout and self._current is None:
-                self._incoming.refuse(408, "the request's headers took too long")
-                self._refuse()
+            case Phase.HEADERS if self._current is None and silent > self._header_patience():
+                self._give_up()
             case Phase.HANDLING if self._current is not None and self._current.body.waiting:
                 if silent > limits.body_timeout:
                     self._current.body.lose("the client sent nothing of the body for too long")
             case Phase.LINGERING if silent > _LINGER_SECONDS:
                 self._transport.close()
-            case _:
-                self._check_writing(now)
+
+    def _header_patience(self) -> float:
+        return _DRAIN_SECONDS if self._serving.draining else self._serving.limits.header_timeout
+
+    def _give_up(self) -> None:
+        """A request takes too long to come. A client that never began one expects no answer."""
+        if self._incoming.partial or self._incoming.current is not None:
+            self._incoming.refuse(408, "the request took too long to come")
+            self._refuse()
+        else:
+            self._transport.close()
 
     def _check_writing(self, now: float) -> None:
-        """End a connection whose client reads nothing of what is sent."""
+        """End a connection whose client takes nothing of what is sent."""
         seen = self._sender.progress()
-        if seen != self._seen or not self._sender.pending():
-            self._seen = seen
-            if self._phase == Phase.SENDING:
-                self._since = now
-        elif now - self._since > self._serving.limits.write_timeout:
+        if seen != self._seen:
+            self._seen, self._moved = seen, now
+        elif now - self._moved > self._serving.limits.write_timeout:
             self.abort()
 
     def drain(self) -> None:
-        """The server is stopping: close if nothing runs here."""
-        if self._current is None and not self._waiting:
+        """The server is stopping: close if nothing runs here and nothing has begun."""
+        if self._phase == Phase.IDLE and not self._waiting:
             self._transport.close()
 
     def abort(self) -> None:
@@ -339,9 +357,10 @@ class Connection(asyncio.BufferedProtocol):
         self._transport.abort()
 
 
-def _body(message: str) -> bytes:
-    return orjson.dumps({"errors": [{"code": "UNKNOWN", "message": message, "detail": None}]})
+def _body(code: str, message: str) -> bytes:
+    """An error as the protocol writes it; clients take UNKNOWN for something that may go better the next time."""
+    return orjson.dumps({"errors": [{"code": code, "message": message, "detail": None}]})
 
 
-def _plain(status: int, message: str) -> Response:
-    return Response(status, b"Content-Type: application/json\r\n", _body(message))
+def _plain(status: int, code: str, message: str) -> Response:
+    return Response(status, b"Content-Type: application/json\r\n", _body(code, message))

@@ -10,12 +10,17 @@ from collections.abc import Callable
 
 import httptools
 
+from moorage.errors import BadRequest
 from moorage.message import Request
 from moorage.server.body import RequestBody, Source
 from moorage.server.exchange import Exchange
 from moorage.server.serving import Serving
 
 _TLS_HELLO = 0x16
+# How much of a chunked body may be framing: chunks of a single byte have five bytes around it (RFC 9112, 7.1.1 wants a
+# limit on extensions and names none).
+_FRAMING_BYTES = 16 * 1024
+_FRAMING_FACTOR = 8
 
 
 class Incoming:
@@ -39,17 +44,24 @@ class Incoming:
         self.current: Exchange | None = None
         self.refusal: tuple[int, str] | None = None
         self.on_message_begin()
+        self._in_headers = False
 
     def refuse(self, status: int, message: str) -> None:
-        """Take no more; the first reason counts."""
-        self.refusal = self.refusal or (status, message)
+        """Take no more; the first reason counts. The rest of a body that is still to come will not."""
+        if self.refusal is None:
+            self.refusal = (status, message)
+            if self.current is not None:
+                self.current.body.spoil(BadRequest(status, message))
 
     def feed(self, data: memoryview) -> None:
         """Take what has been read; the view is not kept."""
-        if self._raw_left:
-            data = self._feed_raw(data)
-        if data:
-            self._parse(data)
+        while data and self.refusal is None:
+            data = self._feed_raw(data) if self._raw_left else self._parse(data)
+
+    @property
+    def partial(self) -> bool:
+        """Whether a request's headers have begun and not ended."""
+        return self._in_headers
 
     def _feed_raw(self, data: memoryview) -> memoryview:
         """Give a body's bytes on without parsing them; return what lies behind them."""
@@ -61,24 +73,34 @@ class Incoming:
             self.on_message_complete()
         return data[take:]
 
-    def _parse(self, data: memoryview) -> None:
-        if self._in_headers:
+    def _parse(self, data: memoryview) -> memoryview:
+        """Parse, up to the end or to an upgrade; return what lies behind that."""
+        current = self.current
+        if self._in_headers or current is not None:
             self._fed += len(data)
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
             # Nothing is upgraded to: the request is answered as if the header were not there (RFC 9110, 7.8).
             self._parser = httptools.HttpRequestParser(self)
-            self.feed(data[upgrade.args[0] :])
-            return
+            return data[upgrade.args[0] :]
         except httptools.HttpParserError as error:
             self.refuse(400, _complaint(data, error))
-        if self._in_headers and self._fed > self._limits.header_bytes:
-            self.refuse(431, "the request's headers are too long")
-        current = self.current
-        if current is not None and self.refusal is None and current.body.remaining:
-            self._raw_left = current.body.remaining
+        if self._in_headers:
+            if self._fed > self._limits.header_bytes:
+                self.refuse(431, "the request's headers are too long")
+        elif self.current is not None and self.refusal is None:
+            self._measure_body(self.current, going_on=self.current is current)
+        return data[:0]
+
+    def _measure_body(self, exchange: Exchange, *, going_on: bool) -> None:
+        """Let a body of known length go around the parser, and stop one that is mostly framing."""
+        body = exchange.body
+        if body.remaining:
+            self._raw_left = body.remaining
             self._parser = httptools.HttpRequestParser(self)
+        elif going_on and self._fed > _FRAMING_BYTES + _FRAMING_FACTOR * body.received:
+            self.refuse(400, "the chunked body has more framing than content")
 
     # What the parser calls.
 
@@ -99,12 +121,14 @@ class Incoming:
             self.refuse(414, "the request target is too long")
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """One header field."""
+        """One header field, or a trailer, which nobody here wants (RFC 9112, 7.1.2)."""
         limits = self._limits
         self._header_count += 1
         self._header_bytes += len(name) + len(value)
         if self._header_count > limits.header_count or self._header_bytes > limits.header_bytes:
             self.refuse(431, "the request's headers are too many or too long")
+            return
+        if not self._in_headers:
             return
         key = name.lower()
         if key in self._headers:
@@ -116,8 +140,11 @@ class Incoming:
         """The headers are here."""
         self._in_headers = False
         self._fed = 0
+        old = self._parser.get_http_version() == "1.0"
+        if not old and (b"host" not in self._headers or b"host" in self._repeated):
+            self.refuse(400, "a request has one Host header")  # RFC 9112, 3.2
         if self.refusal is None:
-            exchange = self._exchange()
+            exchange = self._exchange(old=old)
             self.current = None if exchange.body.complete else exchange
             self._hand_over(exchange)
 
@@ -132,7 +159,7 @@ class Incoming:
             ended, self.current = self.current, None
             ended.body.finish()
 
-    def _exchange(self) -> Exchange:
+    def _exchange(self, *, old: bool) -> Exchange:
         parser, headers = self._parser, self._headers
         chunked = b"transfer-encoding" in headers
         body = RequestBody(self._source, None if chunked else int(headers.get(b"content-length", b"0")))
@@ -154,8 +181,8 @@ class Incoming:
             request,
             body,
             keep_alive=parser.should_keep_alive(),
-            old=parser.get_http_version() == "1.0",
-            expects=headers.get(b"expect", b"").lower() == b"100-continue",
+            old=old,
+            expects=not old and headers.get(b"expect", b"").lower() == b"100-continue",
             started=time.monotonic(),
         )
 

@@ -6,9 +6,13 @@ stores without a descriptor, pieces are read and written, one in memory at a tim
 
 from __future__ import annotations
 
+import array
 import asyncio
+import errno
+import fcntl
 import os
 import socket
+import termios
 from collections.abc import Callable
 from typing import Any
 
@@ -69,26 +73,31 @@ class Sender:
             self._waiter.set_result(None)
 
     def pending(self) -> bool:
-        """Whether the client has still to take something."""
-        return self._waiter is not None or self._transport.get_write_buffer_size() > 0
+        """Whether something waits in this process for the client to take it."""
+        return self.paused or self._waiter is not None or self._transport.get_write_buffer_size() > 0
 
     def progress(self) -> int:
-        """A number that changes while the client takes what it is sent."""
+        """A number that changes while the client takes what it is sent.
+
+        The kernel holds megabytes, and calls a socket writable again when a third of that is free. A client may need
+        minutes for so much and is no stalled one: what it has not acknowledged yet counts too (tcp(7), SIOCOUTQ).
+        """
         waiting: int = self._transport.get_write_buffer_size()
-        return self.sent - waiting
+        queued = array.array("i", [0])
+        try:
+            fcntl.ioctl(self._socket.fileno(), termios.TIOCOUTQ, queued)
+        except (OSError, ValueError):
+            return self.sent - waiting
+        return self.sent - waiting - queued[0]
 
     async def send(self, head: bytes, parts: tuple[bytes | Part, ...]) -> None:
         """Send *head* and *parts*. Raises Gone."""
+        if self._plain and any(isinstance(part, Part) and part.content.fileno() is not None for part in parts):
+            await self._send_past_transport(head, parts)
+            return
         await self._write(head)
         for part in parts:
-            if isinstance(part, bytes):
-                await self._write(part)
-                continue
-            descriptor = part.content.fileno() if self._plain else None
-            if descriptor is None:
-                await self._copy(part)
-            else:
-                await self._sendfile(part, descriptor)
+            await (self._write(part) if isinstance(part, bytes) else self._copy(part))
 
     async def _write(self, data: bytes) -> None:
         if self._lost:
@@ -116,33 +125,66 @@ class Sender:
             await self._write(data)
             offset += len(data)
 
-    async def _sendfile(self, part: Part, descriptor: int) -> None:
-        while self._transport.get_write_buffer_size():
-            # uvloop writes at the end of its cycle; the file must not overtake the head.
-            await asyncio.sleep(0 if not self.paused else 0.01)
-            if self._lost:
-                raise Gone("the client closed the connection")
-        offset, end = part.offset, part.offset + part.length
-        writable: _Writable | None = None
+    async def _send_past_transport(self, head: bytes, parts: tuple[bytes | Part, ...]) -> None:
+        """Give everything to the socket itself, once the transport has nothing left that comes before it."""
+        await self._flush()
+        writable = _Writable(self._loop, self._socket)
+        last = parts[-1]
         try:
-            while offset < end:
-                try:
-                    sent = os.sendfile(self._socket.fileno(), descriptor, offset, min(_SENDFILE_BYTES, end - offset))
-                except BlockingIOError:
-                    writable = writable or _Writable(self._loop, self._socket.fileno())
-                    await self._wait_for(writable)
-                    continue
-                except OSError as error:
-                    raise Gone(f"the client closed the connection: {error}") from error
-                if not sent:
-                    raise Gone("the content is shorter than it should be")
-                offset += sent
-                self.sent += sent
-                if offset < end:
-                    await asyncio.sleep(0)
+            await self._push(head, writable, more=True)
+            for part in parts:
+                if isinstance(part, bytes):
+                    await self._push(part, writable, more=part is not last)
+                elif (descriptor := part.content.fileno()) is not None:
+                    await self._sendfile(part, descriptor, writable)
+                else:
+                    await self._copy(part)
+                    await self._flush()
+        except OSError as error:
+            if error.errno == errno.EIO:  # the file's, not the socket's
+                raise
+            raise Gone(f"the client closed the connection: {error}") from error
         finally:
-            if writable is not None:
-                writable.close()
+            writable.close()
+
+    async def _flush(self) -> None:
+        """Wait until the transport holds nothing."""
+        if not self._transport.get_write_buffer_size():
+            return
+        self._transport.set_write_buffer_limits(high=0)
+        try:
+            while self.paused:
+                await self._wait()
+        finally:
+            if not self._transport.is_closing():
+                self._transport.set_write_buffer_limits(high=_WAITING_BYTES)
+
+    async def _push(self, data: bytes, writable: _Writable, *, more: bool) -> None:
+        """Send *data*; *more* lets the kernel wait for what follows at once, and fill its packets."""
+        rest = memoryview(data)
+        while rest:
+            try:
+                sent = self._socket.send(rest, socket.MSG_MORE if more else 0)
+            except BlockingIOError:
+                await self._wait_for(writable)
+                continue
+            rest = rest[sent:]
+            self.sent += sent
+
+    async def _sendfile(self, part: Part, descriptor: int, writable: _Writable) -> None:
+        offset, end = part.offset, part.offset + part.length
+        while offset < end:
+            try:
+                sent = os.sendfile(self._socket.fileno(), descriptor, offset, min(_SENDFILE_BYTES, end - offset))
+            except BlockingIOError:
+                await self._wait_for(writable)
+                continue
+            if not sent:
+                raise Gone("the content is shorter than it should be")
+            offset += sent
+            self.sent += sent
+            if offset < end:
+                await asyncio.sleep(0)
 
     async def _wait_for(self, writable: _Writable) -> None:
         self._waiter = self._loop.create_future()
@@ -159,21 +201,27 @@ class Sender:
 class _Writable:
     """Tells when a socket that the transport owns can be written to.
 
-    The loop lets nobody else watch its transports' descriptors, so a duplicate is watched.
+    The loop lets nobody else watch its transports' descriptors, so a duplicate is watched, made when it is needed.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, descriptor: int) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, sock: socket.socket) -> None:
         self._loop = loop
-        self._descriptor = os.dup(descriptor)
+        self._socket = sock
+        self._descriptor = -1
 
     def call(self, callback: Callable[[], None]) -> None:
-        """Call back once the socket takes bytes again."""
+        """Call back once the socket takes bytes again. Raises OSError when it is closed."""
+        if self._descriptor < 0:
+            self._descriptor = os.dup(self._socket.fileno())
         self._loop.add_writer(self._descriptor, callback)
 
     def stop(self) -> None:
         """Watch no more."""
-        self._loop.remove_writer(self._descriptor)
+        if self._descriptor >= 0:
+            self._loop.remove_writer(self._descriptor)
 
     def close(self) -> None:
         """Let go of the descriptor."""
-        os.close(self._descriptor)
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1

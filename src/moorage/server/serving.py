@@ -66,11 +66,11 @@ class Serving:
 
     def _tick(self) -> None:
         """Once a second: the Date header, and whoever has been silent too long."""
+        self._ticker = self.loop.call_later(1, self._tick)
         self.now = self.loop.time()
         self.date = time.strftime("Date: %a, %d %b %Y %H:%M:%S GMT\r\n", time.gmtime()).encode("ascii")
         for connection in list(self.connections):
             connection.check(self.now)
-        self._ticker = self.loop.call_later(1, self._tick)
 
     async def drain(self, seconds: float) -> None:
         """Let running requests end within *seconds*, then cut what is left."""
