@@ -61,7 +61,7 @@ def test_a_second_setup_says_and_does_nothing(debian: BareDebian) -> None:
     """Once set up, `make setup` is silent."""
     before = _snapshot(debian.root / "root/moorage/.venv")
 
-    done = debian.run("make", "-C", "/root/moorage", "setup")
+    done = debian.run("make", "--no-print-directory", "-C", "/root/moorage", "setup")
 
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert _snapshot(debian.root / "root/moorage/.venv") == before
