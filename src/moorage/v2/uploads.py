@@ -44,7 +44,7 @@ def _sources(call: Call, query: dict[str, list[str]]) -> tuple[tuple[str, str | 
         name = parse_name(source)
     except NameInvalid:
         return ()
-    return ((name, name + "\0"),) if allowed(call.principal, Action.PULL, name, rules) else ()
+    return ((name, name + "\x01"),) if allowed(call.principal, Action.PULL, name, rules) else ()
 
 
 def _digest(call: Call, query: dict[str, list[str]]) -> Digest:
@@ -69,8 +69,8 @@ def _progress(call: Call, upload_id: str, offset: int) -> tuple[tuple[str, str],
 
 async def status(call: Call) -> Response:
     """GET: how far the session has come."""
-    upload = await call.face.registry.uploads.find(call.repository, call.who, call.argument)
-    return call.face.answers.answer(204, *_progress(call, upload.id, upload.offset))
+    offset = await call.face.registry.uploads.status(call.repository, call.who, call.argument)
+    return call.face.answers.answer(204, *_progress(call, call.argument, offset))
 
 
 def _chunk(call: Call) -> Chunk | None:
@@ -108,10 +108,10 @@ async def finish(call: Call) -> Response:
 async def _say_where(call: Call, error: RangeInvalid) -> None:
     """Tell with a 416 where to go on: regclient resumes from it."""
     try:
-        upload = await call.face.registry.uploads.find(call.repository, call.who, call.argument)
+        offset = await call.face.registry.uploads.status(call.repository, call.who, call.argument)
     except BlobUploadUnknown as unknown:
         raise unknown from None
-    error.headers = _progress(call, upload.id, upload.offset)
+    error.headers = _progress(call, call.argument, offset)
 
 
 async def cancel(call: Call) -> Response:
