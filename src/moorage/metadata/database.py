@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from operator import itemgetter
 from typing import Any, NamedTuple, Protocol, TypeVar, cast
 
-from sqlalchemy import Dialect
+from sqlalchemy import Dialect, Insert
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.elements import ClauseElement
@@ -40,7 +40,10 @@ class Statement:
     def compile(self, dialect: Dialect) -> Compiled:
         """Write the statement in *dialect*, whose driver takes its values by place."""
         insert = sqlite.insert if dialect.name == "sqlite" else postgresql.insert
-        compiled = cast("SQLCompiler", self._build(insert).compile(dialect=dialect))
+        expression = self._build(insert)
+        if isinstance(expression, Insert):  # gives back what it is told to, and not the new keys as well
+            expression = expression.inline()
+        compiled = cast("SQLCompiler", expression.compile(dialect=dialect))
         names = tuple(compiled.positiontup or ())
         constants = {name: value for name, value in compiled.params.items() if value is not None}
         return Compiled(str(compiled), _values(names, constants))
@@ -63,8 +66,6 @@ class CompiledStatements(dict[Statement, Compiled]):
 
     def __init__(self, dialect: Dialect) -> None:
         super().__init__()
-        # A write without RETURNING gives no rows, on either engine.
-        dialect.insert_returning = False
         self._dialect = dialect
 
     def __missing__(self, statement: Statement) -> Compiled:

@@ -17,6 +17,7 @@ from typing import Any, NoReturn, TypeVar, cast
 
 from sqlalchemy.dialects.sqlite import dialect as sqlite_dialect
 
+from moorage.errors import Unavailable
 from moorage.metadata.database import CompiledStatements, Parameters, Reader, Row, Statement
 from moorage.metadata.known_rows import KnownRows
 from moorage.metadata.sqlite_connection import connect_reader, refuse
@@ -56,6 +57,8 @@ class SqliteDatabase:
         except sqlite3.Error as error:
             self._forget()
             refuse(error)
+        except OSError as error:
+            raise Unavailable("the registry's database is unavailable", detail=error.strerror) from error
 
     async def write(self, work: Callable[[Reader], Awaitable[T]], *, durable: bool = True) -> T:
         """See `Database.write`. The work is done also where its caller is cancelled while it waits."""
@@ -76,11 +79,12 @@ class SqliteDatabase:
 
     def _open(self) -> sqlite3.Connection:
         self._watch_forks()
-        self._connection = connect_reader(self._path)
+        connection = connect_reader(self._path)
         # The first read makes the WAL index that is looked at from then on.
-        self._connection.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchall()
+        connection.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchall()
         self._known = KnownRows(self._path)
-        return self._connection
+        self._connection = connection
+        return connection
 
     def _forget(self) -> None:
         """Drop the reading connection: after an I/O error SQLite may keep a broken view of the file."""
@@ -95,7 +99,8 @@ class SqliteDatabase:
             os.register_at_fork(after_in_child=lambda: _call(method))
 
     def _disinherit(self) -> None:
-        self._connection = self._connection and cast("Any", _Inherited(self._connection))
+        if self._connection is not None:
+            self._connection = self._known = cast("Any", _Inherited(self._connection))
         self._writer = self._writer and cast("Any", _Inherited(self._writer))
 
 

@@ -30,10 +30,10 @@ class WalStamp:
     def __init__(self, database: Path) -> None:
         """Raises OSError where there is no WAL index."""
         path = database.with_name(database.name + "-shm")
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        found = os.fstat(descriptor)
+        found = path.stat()
         key = (found.st_dev, found.st_ino)
         if key not in _mapped:
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
             _mapped[key] = mmap.mmap(descriptor, 2 * _HEADER_BYTES, access=mmap.ACCESS_READ)
         self._map = _mapped[key]
 
