@@ -115,6 +115,12 @@ def test_folder_lock(tmp_path: Path) -> None:
         assert path.read_text() == f"{os.getpid()}\n"
 
 
+def test_folder_lock_that_cannot_be_made(tmp_path: Path) -> None:
+    """A lock file that cannot be opened is a reason not to start, with its name in the sentence."""
+    with pytest.raises(StartRefused, match="nowhere/lock: No such file"):
+        FolderLock(tmp_path / "nowhere" / "lock")
+
+
 def test_folder_lock_in_children(tmp_path: Path) -> None:
     """Children forked while the lock is held keep it when their parent dies, until they are gone too."""
     path = tmp_path / "lock"

@@ -11,6 +11,7 @@ import ctypes
 import fcntl
 import os
 import secrets
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -119,10 +120,14 @@ class FolderLock:
     """
 
     def __init__(self, path: Path) -> None:
-        """Take the lock. Raises StartRefused, naming the process that holds it, or OSError."""
-        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+        """Take the lock. Raises StartRefused, naming the process that holds it or why the file cannot be used."""
+        self._descriptor = -1
         try:
+            self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
             self._take(path)
+        except OSError as error:
+            self.close()
+            raise StartRefused(f"cannot use {path}: {error.strerror}") from error
         except BaseException:
             self.close()
             raise
@@ -136,8 +141,10 @@ class FolderLock:
                 f"another server (process {holder or 'unknown'}) already uses the data folder {path.parent}; "
                 "stop it first, or give this one a folder of its own"
             ) from None
-        os.ftruncate(self._descriptor, 0)
-        os.pwrite(self._descriptor, f"{os.getpid()}\n".encode("ascii"), 0)
+        # Only for messages: a full disk is no reason not to serve what is on it.
+        with suppress(OSError):
+            os.ftruncate(self._descriptor, 0)
+            os.pwrite(self._descriptor, f"{os.getpid()}\n".encode("ascii"), 0)
 
     def close(self) -> None:
         """Give the lock up in this process; harmless when done twice."""
