@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from moorage.auth.authenticator import Authenticator, DatabaseAuthenticator, HtpasswdAuthenticator
@@ -32,7 +32,7 @@ from moorage.settings.model import Settings
 from moorage.storage.blobs import BlobStore
 from moorage.storage.filesystem import FilesystemBlobStore
 from moorage.storage.links import ClassicLinks
-from moorage.v2.answers import Answers
+from moorage.v2.answers import Answers, with_nosniff
 from moorage.v2.face import V2
 
 # Every config blob, empty layer and signature of an ordinary registry; per worker.
@@ -152,27 +152,34 @@ class Application:
 
 
 class Front:
-    """Sends `/v2/` to the protocol; answers `/` with an empty 200, as load balancers expect of a registry."""
+    """Sends `/v2/` to the protocol; answers `/` with an empty 200, as load balancers expect of a registry.
+
+    With a prefix, `/v2/` without it works too: clients cannot be told of one.
+    """
 
     def __init__(self, v2: V2, prefix: str, extra: list[tuple[str, str]]) -> None:
         self._v2 = v2
+        self._at_root = replace(v2, prefix="")
         self._prefix = f"{prefix}/v2"
         self._home = (prefix + "/", "/")
-        self._headers = header_lines(("Cache-Control", "no-cache"), *extra)
-        self._not_found = header_lines(("Content-Type", "text/plain; charset=utf-8"), *extra)
+        headers = header_lines(*with_nosniff(extra))
+        self._headers = headers + header_lines(("Cache-Control", "no-cache"))
+        self._not_found = headers + header_lines(("Content-Type", "text/plain; charset=utf-8"))
 
     async def __call__(self, request: Request) -> Response:
         """Answer *request*."""
         path = request.path
         if path.startswith(self._prefix) and path[len(self._prefix) : len(self._prefix) + 1] in {"/", ""}:
             return await self._v2(request)
+        if path.startswith("/v2/") or path == "/v2":
+            return await self._at_root(request)
+        if path not in self._home:
+            return Response(404, self._not_found, b"not here: the registry's API is at /v2/\n")
         if request.method not in {"GET", "HEAD"}:
             return Response(
                 405, header_lines(("Allow", "GET, HEAD")) + self._not_found, b"this path can only be read\n"
             )
-        if path in self._home:
-            return Response(200, self._headers)
-        return Response(404, self._not_found, b"not here: the registry's API is at /v2/\n")
+        return Response(200, self._headers)
 
 
 def boot_id() -> str:

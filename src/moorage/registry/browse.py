@@ -12,6 +12,8 @@ from moorage.oci.name import RepositoryName
 
 # A client may stop reading a list at 4 MiB (oras does); a page of referrers stays below.
 _REFERRERS_BYTES = 3 * 1024 * 1024
+# A descriptor carries its manifest's annotations, 4 MiB of them at worst: what is in memory at once has to be bounded.
+_REFERRERS_AT_ONCE = 32
 
 
 class Page(NamedTuple):
@@ -65,18 +67,20 @@ class Browse:
         count: int,
     ) -> Referrers:
         """Who names *subject*; an empty list for a subject or repository that is not there."""
-        found = await manifests.referrers(
-            self._database, repository, subject, artifact_type=artifact_type, after=after, count=count + 1
-        )
         descriptors: list[bytes] = []
-        held, last = 0, None
-        for digest, descriptor in found:
-            held += len(descriptor)
-            if descriptors and (len(descriptors) == count or held > _REFERRERS_BYTES):
-                return Referrers(descriptors, last)
-            descriptors.append(descriptor)
-            last = digest
-        return Referrers(descriptors, None)
+        held, last = 0, after
+        while True:
+            found = await manifests.referrers(
+                self._database, repository, subject, artifact_type=artifact_type, after=last, count=_REFERRERS_AT_ONCE
+            )
+            for digest, descriptor in found:
+                held += len(descriptor)
+                if descriptors and (len(descriptors) == count or held > _REFERRERS_BYTES):
+                    return Referrers(descriptors, last)
+                descriptors.append(descriptor)
+                last = digest
+            if len(found) < _REFERRERS_AT_ONCE:
+                return Referrers(descriptors, None)
 
 
 def _page(names: list[str], count: int) -> Page:

@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING, Protocol
 from moorage.clock import Clock
 from moorage.errors import (
     BlobUploadUnknown,
-    ClientGone,
     DigestInvalid,
+    MoorageError,
     RangeInvalid,
     SizeInvalid,
     TooLarge,
     TooManyRequests,
+    UploadBusy,
 )
 from moorage.metadata import blobs, outbox, repositories, uploads
 from moorage.metadata.database import Database, Reader
@@ -58,19 +59,21 @@ class Chunk:
 
 
 class _Receiver:
-    """Hashes and stages bytes as they come, and counts them."""
+    """Stages and hashes bytes as they come; *offset* is where both have come to."""
 
     def __init__(self, staging: Staging, running: _Hash, most: int | None) -> None:
         self.staging = staging
         self.running = running
+        self.offset = staging.size
         self._most = most
 
     def __call__(self, data: memoryview) -> None:
-        if self._most is not None and self.staging.size + len(data) > self._most:
+        if self._most is not None and self.offset + len(data) > self._most:
             raise TooLarge(f"a blob may have at most {self._most} bytes")
         # Written first: a disk that is full must not leave the digest ahead of the bytes.
         self.staging.write(data)
         self.running.update(data)
+        self.offset += len(data)
 
 
 class Uploads:
@@ -114,13 +117,25 @@ class Uploads:
             raise BlobUploadUnknown(detail={"upload": upload_id})
         return found
 
+    async def status(self, repository: RepositoryName, principal: str, upload_id: str) -> int:
+        """How many bytes of the session are kept. Raises BlobUploadUnknown."""
+        upload = await self.find(repository, principal, upload_id)
+        if not upload.offset:
+            return 0
+        try:
+            upload, staging = await self._enter(repository, principal, upload_id)
+        except UploadBusy:
+            return upload.offset
+        staging.close()
+        return upload.offset
+
     async def append(
         self, repository: RepositoryName, principal: str, upload_id: str, source: ByteSource, chunk: Chunk | None
     ) -> int:
         """Stage the source's bytes after those that are there and return how many there are now.
 
         Raises RangeInvalid when *chunk* does not begin there, SizeInvalid when it has another length than the source,
-        UploadBusy while another request writes. What was received before a failure stays.
+        UploadBusy while another request writes. What was received before the client went, or the disk was full, stays.
         """
         self._gates.require_write()
         upload, staging = await self._enter(repository, principal, upload_id)
@@ -128,6 +143,7 @@ class Uploads:
             _check_order(upload, chunk, source.length)
             running = await self._resume(upload, staging)
             await self._take_in(upload, staging, running, source, chunk)
+            await self._note(upload_id, staging.size, running)
             return staging.size
         finally:
             staging.close()
@@ -149,10 +165,7 @@ class Uploads:
         upload, staging = await self._enter(repository, principal, upload_id)
         try:
             _check_order(upload, chunk, source.length)
-            computed = upload.digest if source.length == 0 and upload.boot == self._boot else None
-            if computed is None or digest.algorithm != upload.algorithm:
-                computed = await self._finish_digest(upload, staging, digest.algorithm, source, chunk)
-            if computed != digest.hex:
+            if await self._take_last(upload, staging, digest.algorithm, source, chunk) != digest.hex:
                 await self._end(upload_id, staging)
                 raise DigestInvalid(detail={"digest": str(digest)})
             await self._commit(repository, staging, digest, upload_id)
@@ -198,26 +211,35 @@ class Uploads:
     async def _enter(self, repository: RepositoryName, principal: str, upload_id: str) -> tuple[Upload, Staging]:
         """The session as it is once its bytes are locked, and those bytes, cut to what the row says."""
         upload = await self.find(repository, principal, upload_id)
-        try:
-            staging = self._store.stage(upload_id, new=False)
-        except BlobUploadUnknown:
-            if upload.offset:  # its bytes are gone: it was committed, or the disk forgot it
-                raise
-            staging = self._store.stage(upload_id, new=True)
+        staging = await self._stage(upload)
         try:
             upload = await self.find(repository, principal, upload_id)
-            if staging.size < upload.offset:
+            if staging.size < upload.offset:  # the machine stopped before they were on the disk
                 upload = upload._replace(offset=staging.size, digest=None)
+                await self._advance(upload_id, staging.size, None)
             elif staging.size > upload.offset:
                 staging.truncate(upload.offset)
+        except BlobUploadUnknown:  # ended meanwhile: these are nobody's bytes
+            staging.discard()
+            raise
         except BaseException:
             staging.close()
             raise
         return upload, staging
 
+    async def _stage(self, upload: Upload) -> Staging:
+        try:
+            return self._store.stage(upload.id, new=False)
+        except BlobUploadUnknown:
+            if upload.offset:
+                # Committed by a process that stopped before it could say so, or lost: it cannot go on.
+                await self._remove(upload.id)
+                raise
+        return self._store.stage(upload.id, new=True)
+
     async def _resume(self, upload: Upload, staging: Staging) -> _Hash:
         running = self._running.take(upload.id, upload.offset)
-        if running is not None:
+        if running is not None and running.hexdigest() == upload.digest:
             return running
         if upload.offset == 0:
             return hasher(upload.algorithm)
@@ -226,15 +248,35 @@ class Uploads:
     async def _take_in(
         self, upload: Upload, staging: Staging, running: _Hash, source: ByteSource, chunk: Chunk | None
     ) -> None:
-        """Receive, then note the progress, also of what came before a failure."""
+        """Receive; after a failure, note how far it came, but keep nothing of a chunk that has a wrong length."""
+        self._check_announced(upload.offset, source.length)
         receiver = _Receiver(staging, running, self._limits.blob_bytes)
         try:
-            self._check_announced(upload.offset, source.length)
             received = await source.receive(receiver)
-            if chunk is not None and received != chunk.last - chunk.first + 1:
-                raise SizeInvalid("the chunk's length is not that of its Content-Range")
-        finally:
-            await self._note(upload.id, staging.size, running)
+        except MoorageError:
+            await self._note(upload.id, receiver.offset, running)
+            raise
+        if chunk is not None and received != chunk.last - chunk.first + 1:
+            staging.truncate(upload.offset)
+            raise SizeInvalid("the chunk's length is not that of its Content-Range")
+
+    async def _take_last(
+        self, upload: Upload, staging: Staging, algorithm: str, source: ByteSource, chunk: Chunk | None
+    ) -> str:
+        """Receive the rest and return the whole's digest, in hex.
+
+        Many clients name sha512 only here; then the staged bytes are read once more.
+        """
+        if source.length != 0:
+            running = await self._resume(upload, staging)
+            await self._take_in(upload, staging, running, source, chunk)
+        elif algorithm == upload.algorithm:
+            if upload.digest is not None and upload.boot == self._boot:
+                return upload.digest
+            running = await self._resume(upload, staging)
+        if algorithm != upload.algorithm:
+            running = await asyncio.to_thread(digest_of, staging, algorithm, staging.size)
+        return running.hexdigest()
 
     def _check_announced(self, offset: int, length: int | None) -> None:
         most = self._limits.blob_bytes
@@ -242,40 +284,22 @@ class Uploads:
             raise TooLarge(f"a blob may have at most {most} bytes")
 
     async def _note(self, upload_id: str, offset: int, running: _Hash) -> None:
-        digest, now = running.hexdigest(), self._clock.now()
+        await self._advance(upload_id, offset, running.hexdigest())
+        # Not before the row says so: it may stay behind, and then other bytes come to lie there.
         self._running.keep(upload_id, offset, running)
+
+    async def _advance(self, upload_id: str, offset: int, digest: str | None) -> None:
+        now = self._clock.now()
         await self._database.write(
             lambda transaction: uploads.advance(transaction, upload_id, offset, digest, self._boot, now), durable=False
         )
 
-    async def _finish_digest(
-        self, upload: Upload, staging: Staging, algorithm: str, source: ByteSource, chunk: Chunk | None
-    ) -> str:
-        """Receive the rest and return the whole's digest, in hex.
-
-        Many clients name sha512 only here; then the staged bytes are read once more.
-        """
-        running = await self._resume(upload, staging)
-        try:
-            await self._receive_last(upload, staging, running, source, chunk)
-        except (ClientGone, SizeInvalid, RangeInvalid):
-            await self._note(upload.id, staging.size, running)
-            raise
-        if algorithm != upload.algorithm:
-            running = await asyncio.to_thread(digest_of, staging, algorithm, staging.size)
-        return running.hexdigest()
-
-    async def _receive_last(
-        self, upload: Upload, staging: Staging, running: _Hash, source: ByteSource, chunk: Chunk | None
-    ) -> None:
-        self._check_announced(upload.offset, source.length)
-        received = await source.receive(_Receiver(staging, running, self._limits.blob_bytes))
-        if chunk is not None and received != chunk.last - chunk.first + 1:
-            raise SizeInvalid("the chunk's length is not that of its Content-Range")
-
-    async def _end(self, upload_id: str, staging: Staging) -> None:
+    async def _remove(self, upload_id: str) -> None:
         self._running.drop(upload_id)
         await self._database.write(lambda transaction: uploads.remove(transaction, upload_id), durable=False)
+
+    async def _end(self, upload_id: str, staging: Staging) -> None:
+        await self._remove(upload_id)
         staging.discard()
 
     async def _commit(

@@ -248,7 +248,8 @@ class Http(Section):
     )
     prefix: Prefix = Field(
         default="/",
-        description="The path before `v2/` when the registry is not at the root, with a slash at both ends.",
+        description="The path before `v2/` when the registry is not at the root, with a slash at both ends. `/v2/`"
+        " itself works too, since clients cannot be told of a path.",
     )
     headers: Headers = Field(
         default={}, description="Headers added to every response: a map of a name to the list of its values."

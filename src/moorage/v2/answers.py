@@ -10,6 +10,13 @@ from moorage.errors import BadRequest, RangeInvalid, RegistryError, TooManyReque
 from moorage.message import Response, header_lines
 
 API_VERSION = ("Docker-Distribution-Api-Version", "registry/2.0")
+_NOSNIFF = ("X-Content-Type-Options", "nosniff")
+
+
+def with_nosniff(extra: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    """The operator's headers, and the one against content types that browsers guess, if it is not among them."""
+    headers = list(extra)
+    return headers if any(name.lower() == "x-content-type-options" for name, _ in headers) else [_NOSNIFF, *headers]
 
 
 class Answers:
@@ -17,9 +24,7 @@ class Answers:
     operator's on every answer."""
 
     def __init__(self, realm: str, extra: Iterable[tuple[str, str]] = ()) -> None:
-        given = {name.lower() for name, _ in extra}
-        nosniff = () if "x-content-type-options" in given else (("X-Content-Type-Options", "nosniff"),)
-        self.common = header_lines(API_VERSION, *nosniff, *extra)
+        self.common = header_lines(API_VERSION, *with_nosniff(extra))
         quoted = realm.replace("\\", "\\\\").replace('"', '\\"')
         self._challenge = header_lines(("WWW-Authenticate", f'Basic realm="{quoted}"'))
 
@@ -46,7 +51,7 @@ class Answers:
         match error:
             case Unauthorized():
                 head += self._challenge
-            case Unsupported(allow=allow) if allow:
+            case Unsupported(allow=allow):
                 headers.append(("Allow", ", ".join(allow)))
             case TooManyRequests(retry_after=seconds):
                 headers.append(("Retry-After", str(seconds)))

@@ -60,6 +60,7 @@ class V2:
 
     async def __call__(self, request: Request) -> Response:
         """Answer *request*; every failure that the protocol has a code for becomes that code."""
+        target = None
         try:
             principal = await self.authenticate(request)
             request.principal = principal.name
@@ -70,6 +71,8 @@ class V2:
             handler = HANDLERS[target.route.name, request.method]
             return await handler(Call(self, request, principal, name, target.argument))
         except (RegistryError, BadRequest) as error:
+            if isinstance(error, Unsupported) and not error.allow and target is not None:
+                error.allow = tuple(method for method in target.route.actions if method in _ALWAYS)  # RFC 9110, 15.5.6
             return self.answers.error(error)
 
     async def authenticate(self, request: Request) -> Principal:
@@ -122,3 +125,5 @@ class V2:
 
 
 _WITHOUT_NAME = (routes.PING, routes.CATALOG)
+# What no setting switches off.
+_ALWAYS = ("GET", "HEAD")

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import re
+
 from moorage.auth.policy import Action, visible_names
+from moorage.errors import PaginationNumberInvalid
 from moorage.message import Response
 from moorage.oci.digest import Digest
 from moorage.oci.pagination import parse_count
 from moorage.oci.query import encode_component
 from moorage.v2.call import Call
 
+_LOST_PLUS = re.compile(r"(?<!;) ")
 _INDEX = "application/vnd.oci.image.index.v1+json"
 _REFERRERS_HEAD = b'{"schemaVersion":2,"mediaType":"%s","manifests":[' % _INDEX.encode("ascii")
 
@@ -25,14 +29,16 @@ def _link(path: str, **parameters: str | int | None) -> tuple[str, str]:
     return ("Link", f'<{path}?{query}>; rel="next"')
 
 
-def _page(call: Call, most: int) -> tuple[int, str]:
-    """How many names, and above which.
+def _page(call: Call, most: int, *, strict: bool = False) -> tuple[int, str]:
+    """How many names, and above which; *strict* refuses to give less than was asked for.
 
     Many scripts never follow a Link, so without `n` a page is as large as this server makes it.
     """
     query = call.query()
-    asked = parse_count(call.single(query, "n"), most)
-    return most if asked is None else asked, call.single(query, "last") or ""
+    asked = parse_count(call.single(query, "n"), most + 1)
+    if strict and asked is not None and asked > most:
+        raise PaginationNumberInvalid(f"n is at most {most} here")
+    return most if asked is None else min(asked, most), call.single(query, "last") or ""
 
 
 async def tags(call: Call) -> Response:
@@ -48,7 +54,7 @@ async def tags(call: Call) -> Response:
 async def catalog(call: Call) -> Response:
     """The repositories that this caller may see, in ASCII order."""
     registry = call.face.registry
-    count, after = _page(call, registry.limits.catalog_page)
+    count, after = _page(call, registry.limits.catalog_page, strict=True)
     ranges = visible_names(call.principal, Action.CATALOG, call.face.rules).ranges
     page = await registry.browse.catalog(ranges, after=after, count=count)
     path = f"{call.face.prefix}/v2/_catalog"
@@ -56,11 +62,16 @@ async def catalog(call: Call) -> Response:
     return call.face.answers.json({"repositories": page.names}, *links)
 
 
+def _restored(media_type: str | None) -> str | None:
+    """The media type with its plus signs: sent bare, `+` in a query means a space, which no type has but behind `;`."""
+    return None if media_type is None else _LOST_PLUS.sub("+", media_type)
+
+
 async def referrers(call: Call) -> Response:
     """Who names this digest as subject; an empty index where nobody does (distribution-spec, "Listing Referrers")."""
     subject = Digest.parse(call.argument)
     query = call.query()
-    artifact_type = call.single(query, "artifactType")
+    artifact_type = _restored(call.single(query, "artifactType"))
     last = call.single(query, "last")
     registry = call.face.registry
     found = await registry.browse.referrers(
