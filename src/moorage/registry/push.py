@@ -81,7 +81,7 @@ class Push:
         """What the body says, and the row it becomes; a hostile one keeps a processor busy for a while."""
         parsed = parse_manifest(body, content_type)
         self._validation.check_urls(parsed)
-        return parsed, _new(parsed, _digest(reference, body), body)
+        return parsed, new_manifest(parsed, _digest(reference, body), body)
 
     async def _check_content(self, transaction: Reader, repository_id: int, parsed: Manifest) -> None:
         """Raises ManifestBlobUnknown for content that this repository lacks, ManifestInvalid for a wrong size.
@@ -114,7 +114,8 @@ def _digest(reference: Tag | Digest, body: bytes) -> Digest:
     return reference
 
 
-def _new(parsed: Manifest, digest: Digest, body: bytes) -> NewManifest:
+def new_manifest(parsed: Manifest, digest: Digest, body: bytes) -> NewManifest:
+    """What is stored of a manifest: all that follows from its body, and from its media type where it names none."""
     subject = parsed.subject.digest if parsed.subject else None
     named = [descriptor.digest for descriptor in (*parsed.blobs, *parsed.children, *parsed.nondistributable)]
     return NewManifest(
