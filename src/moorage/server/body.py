@@ -98,6 +98,8 @@ class RequestBody:
                 self._sink(data)
             except Exception as error:  # noqa: BLE001  (raised again where the body is awaited)
                 self._fail(error)
+                # Until there is an answer: nothing is gained by taking the rest as fast as the client can send it.
+                self._source.hold()
             return
         if self._pending is None:
             self._pending = bytearray()

@@ -255,6 +255,8 @@ class Connection(asyncio.BufferedProtocol):
 
     def _refuse(self) -> None:
         """Answer what is no HTTP, after the requests before it, and close."""
+        if self._closing and self._current is None:
+            return
         if self._current is not None or self._waiting or self._transport.is_closing():
             self.hold()
             return
