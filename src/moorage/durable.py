@@ -161,6 +161,22 @@ class FolderLock:
         self.close()
 
 
+def is_locked(path: Path) -> bool:
+    """Whether a process tree holds the `FolderLock` on *path*. Raises OSError where that cannot be seen."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        # Shared, and let go at once: several may look, and who starts in this very instant is told to try again.
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
 def is_network_filesystem(path: Path) -> str | None:
     """The type of the network file system that holds *path* ("nfs4", "cifs", ...), or None for a local one.
 

@@ -18,8 +18,9 @@ EXIT_CODES: tuple[tuple[type[BaseException], int, str], ...] = (
     (DataError, 5, "what is stored contradicts itself"),
     (UserError, 6, "the command cannot be done as typed; nothing was changed"),
     (RegistryError, 7, "the registry's storage or database refused"),
+    (OSError, 7, "the registry's storage or database refused"),
     (MoorageError, 1, "something else went wrong"),
-    (KeyboardInterrupt, 130, "interrupted from the keyboard"),
+    (KeyboardInterrupt, 130, "interrupted from the keyboard; so is a question that nobody answers"),
 )
 
 

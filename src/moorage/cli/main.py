@@ -70,13 +70,16 @@ def run(command: Callable[..., object], arguments: list[str] | None = None) -> i
         result = command(args=arguments, standalone_mode=False)
     except click.exceptions.Exit as ended:
         return ended.exit_code
-    except click.Abort:
-        click.echo("interrupted", err=True)
-        return exit_code(KeyboardInterrupt())
     except click.ClickException as error:
         error.show()
         return error.exit_code
+    except (click.Abort, KeyboardInterrupt):  # whoever typed Ctrl-C knows
+        return exit_code(KeyboardInterrupt())
     except MoorageError as error:
         click.echo(f"moorage: {error}", err=True)
+        return exit_code(error)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        click.echo(f"moorage: {where}{error.strerror or error}", err=True)
         return exit_code(error)
     return result if isinstance(result, int) else 0

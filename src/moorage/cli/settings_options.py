@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
 
 import click
 
+from moorage.errors import ConfigurationError
+from moorage.settings.classic import load_classic
 from moorage.settings.names import Leaf, options
+from moorage.settings.native import load_native
+from moorage.settings.origin import Loaded
+
+T = TypeVar("T")
 
 
 def as_options(only: Sequence[str] | None = None) -> list[click.Parameter]:
@@ -15,6 +24,34 @@ def as_options(only: Sequence[str] | None = None) -> list[click.Parameter]:
     The value arrives as text under the dotted path with `__` for the dots; the settings check it.
     """
     return [_option(leaf) for leaf in options() if only is None or leaf.path in only]
+
+
+def settings_source(function: Callable[..., T]) -> Callable[..., T]:
+    """Give a command what says where settings are read from: *file*, *config* and *classic*."""
+    classic = click.option(
+        "--classic",
+        is_flag=True,
+        help="Behave as the image registry:2: REGISTRY_* variables and its defaults, with or without a config.yml.",
+    )
+    return click.argument("file", required=False, type=click.Path(path_type=Path))(config_option(classic(function)))
+
+
+def config_option(function: Callable[..., T]) -> Callable[..., T]:
+    """Give a command *config*, the file of settings."""
+    option = click.option("--config", type=click.Path(path_type=Path), help="Read settings from this moorage.yml.")
+    return option(function)
+
+
+def chosen_settings(file: Path | None, config: Path | None, *, classic: bool, options: Mapping[str, Any]) -> Loaded:
+    """The settings that the arguments of `as_options` and `settings_source` choose. Raises ConfigurationError."""
+    given = {name.replace("__", "."): value for name, value in options.items()}
+    if file is not None and config is not None:
+        raise ConfigurationError("give either a config.yml or --config moorage.yml, not both", source="command line")
+    if classic and config is not None:
+        raise ConfigurationError("--classic reads a config.yml: give it without --config", source="command line")
+    if file is not None or classic:
+        return load_classic(file, os.environ, given)
+    return load_native(config, os.environ, given)
 
 
 def _option(leaf: Leaf) -> click.Option:

@@ -177,6 +177,12 @@ async def _add_references(transaction: Reader, manifest_id: int, references: Seq
         await transaction.rows(_ADD_REFERENCES, {"manifest_id": manifest_id, **parameters})
 
 
+async def set_references(transaction: Reader, manifest_id: int, references: Sequence[Digest]) -> None:
+    """Let the rows of what the manifest names be these."""
+    await transaction.rows(_REMOVE_REFERENCES, {"manifest_id": manifest_id})
+    await _add_references(transaction, manifest_id, references)
+
+
 async def remove(transaction: Reader, manifest_id: int) -> None:
     """Remove the manifest; its tags must be gone."""
     await transaction.rows(_REMOVE_REFERENCES, {"manifest_id": manifest_id})

@@ -11,64 +11,65 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 
 from moorage.app import Application, Folders
-from moorage.durable import FolderLock, make_directory
-from moorage.errors import StartRefused
+from moorage.durable import FolderLock
 from moorage.message import Face
 from moorage.metadata.migrate import bring_up_to_date
 from moorage.observe.logs import set_up
+from moorage.observe.repeats import Repeats
 from moorage.server import background, worker
 from moorage.server.first_start import greet
 from moorage.server.listening import listen
+from moorage.server.refusals import look_at_file_systems, look_at_plaintext, make_folders
 from moorage.server.serving import Limits
 from moorage.server.supervisor import Supervisor
 from moorage.server.worker import Listener, Work
 from moorage.settings.listen import Address, UnixAddress, parse_address
 from moorage.settings.model import Settings
-from moorage.settings.origin import Loaded
+from moorage.settings.origin import DEFAULT, Loaded
 from moorage.tls.files import CertificateFiles, TlsPolicy
 
 _log = logging.getLogger("moorage.server")
 
 
 class Start:
-    """A server about to start. *terminal* tells whether a person reads standard output."""
+    """A server about to start.
 
-    def __init__(self, loaded: Loaded, *, terminal: bool) -> None:
+    *terminal* tells whether a person reads standard output, *log_terminal* the same of standard error.
+    """
+
+    def __init__(self, loaded: Loaded, *, terminal: bool, log_terminal: bool = False) -> None:
         self._loaded = loaded
         self._settings: Settings = loaded.settings
         self._terminal = terminal
         self._folders = Folders(loaded.settings.data)
+        unsaid = loaded.origins["log.format"] == DEFAULT
+        self._log_text = loaded.settings.log.format == "text" or (unsaid and log_terminal)
 
     def run(self) -> int:
         """Serve until told to stop; the exit code. Raises StartRefused and ConfigurationError."""
         settings = self._settings
-        set_up(settings.log.level, text=settings.log.format == "text", fields=dict(settings.log.fields))
+        self._set_up_log()
         for warning in self._loaded.warnings:
             _log.warning("%s", warning)
-        addresses = [parse_address(text) for text in settings.listen]
-        self._refuse_plaintext(addresses)
+        look_at_plaintext(self._loaded)
+        look_at_file_systems(settings.data, settings.database)
         certificates = self._certificates()
-        self._make_folders()
+        make_folders(self._folders)
         with FolderLock(self._folders.lock):
             asyncio.run(bring_up_to_date(settings.database, settings.data))
-            listeners = self._listen(addresses)
-            asyncio.run(self._greet(listeners))
+            listeners = self._listen([parse_address(text) for text in settings.listen])
+            asyncio.run(self._try_out(listeners))
             _raise_file_limit()
             return self._supervise(listeners, certificates)
 
-    def _refuse_plaintext(self, addresses: list[Address]) -> None:
-        settings = self._settings
-        exposed = [address for address in addresses if not address.loopback]
-        if exposed and settings.tls.certificate is None and settings.auth.kind != "none":
-            if not settings.allow_plaintext:
-                raise StartRefused(
-                    f"listening on {exposed[0]} without TLS would send passwords in the clear. Three ways out: give a"
-                    " certificate (--tls-certificate FILE --tls-key FILE); listen on 127.0.0.1 only, behind a proxy"
-                    " that speaks TLS; or, if this network is trusted with every password, --allow-plaintext"
-                )
-            _log.warning("passwords travel in the clear on %s", exposed[0])
-        if settings.auth.kind == "none":
-            _log.warning("auth is none: everyone who can reach this registry may read, write and delete everything")
+    def _set_up_log(self) -> None:
+        log = self._settings.log
+        set_up(log.level, text=self._log_text, fields=dict(log.fields))
+        # It tells of its own parts; what it finds wrong it raises.
+        logging.getLogger("alembic").setLevel(logging.WARNING)
+        repeats = Repeats()
+        for name in ("moorage.auth", "moorage.tls"):
+            logging.getLogger(name).addFilter(repeats)
 
     def _certificates(self) -> CertificateFiles | None:
         tls = self._settings.tls
@@ -76,19 +77,6 @@ class Start:
             return None
         policy = TlsPolicy(tls.minimum, tls.ciphers, tls.client_cas, tls.client_auth)
         return CertificateFiles(tls.certificate, tls.key, policy)
-
-    def _make_folders(self) -> None:
-        """Raises StartRefused where this user cannot write."""
-        folders = self._folders
-        try:
-            for folder in (folders.data, folders.tree, folders.ours, folders.uploads):
-                make_directory(folder)
-            os.chmod(folders.ours, 0o700)
-        except OSError as error:
-            raise StartRefused(
-                f"the data folder {folders.data} cannot be written: {error.strerror} ({error.filename});"
-                " choose another with --data, or give this one to the user that runs the server (chown)"
-            ) from None
 
     def _listen(self, addresses: list[Address]) -> list[Listener]:
         secure = self._settings.tls.certificate is not None
@@ -98,12 +86,13 @@ class Start:
             for made in listen(address)
         ]
 
-    async def _greet(self, listeners: list[Listener]) -> None:
-        if self._settings.auth.kind != "users":
-            return
+    async def _try_out(self, listeners: list[Listener]) -> None:
+        """Build once what each worker will build, so that what is wrong is said once, and greet a new operator."""
         application = Application(self._settings)
         try:
-            await greet(application, listeners[0], terminal=self._terminal)
+            application.authenticator()
+            if self._settings.auth.kind == "users":
+                await greet(application, self._loaded, listeners[0], terminal=self._terminal)
         finally:
             await application.database.close()
 
@@ -143,7 +132,7 @@ class Start:
             drain_seconds=settings.http.drain_timeout,
             connections=limits.connections,
             log_descriptor=sys.stderr.fileno() if settings.log.access else None,
-            log_text=settings.log.format == "text",
+            log_text=self._log_text,
             log_fields=dict(settings.log.fields),
         )
 

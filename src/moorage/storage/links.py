@@ -117,6 +117,21 @@ class ClassicLinks:
             with suppress(TagInvalid):
                 yield parse_tag(name), _read_link(folder / name / "current" / "link")
 
+    def layer(self, repository: RepositoryName, digest: Digest) -> Digest | None:
+        """What the link of one blob says, None when it is missing or broken."""
+        return self._link(layout.layers(repository), digest)
+
+    def revision(self, repository: RepositoryName, digest: Digest) -> Digest | None:
+        """What the link of one manifest says, None when it is missing or broken."""
+        return self._link(layout.revisions(repository), digest)
+
+    def tag(self, repository: RepositoryName, name: Tag) -> Digest | None:
+        """What one tag names, None when it is missing or broken."""
+        return _read_link(self._root / layout.tag(repository, name) / "current" / "link")
+
+    def _link(self, folder: str, digest: Digest) -> Digest | None:
+        return _read_link(self._root / folder / digest.algorithm / digest.hex / "link")
+
     def _links(self, folder: str) -> Iterator[tuple[Digest, Digest | None]]:
         for algorithm in ALGORITHMS:
             for name in _names(self._root / folder / algorithm):
