@@ -1,0 +1,8 @@
+"""The cases, in the order they are run in."""
+
+from __future__ import annotations
+
+from bench.cases import blobs, hostile, listings, pushes, small
+from bench.measure import Case
+
+CASES: tuple[Case, ...] = (*hostile.IDLE, *small.CASES, *blobs.CASES, *pushes.CASES, *listings.CASES, *hostile.CASES)

@@ -1,0 +1,70 @@
+"""What every registry holds before it is measured; pushed once, with no passwords."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+from bench import content
+from bench.content import INDEX, MANIFEST, Blob, Image, make_blob, usual_image
+from bench.drivers import Script, request, run_scripts, target_of
+from bench.measure import Scale
+from bench.registries import Registry
+
+REPOSITORY = "bench/usual"
+SMALL = make_blob(4096, "small")
+MEDIUM = make_blob(1 << 20, "medium")
+_CLIENTS = 8
+
+
+def seed(registry: Registry, scale: Scale) -> None:
+    """Push the image that is pulled, blobs of three sizes, and many small repositories."""
+    image = usual_image()
+    pieces, registry.facts["large"] = content.large(scale.large_bytes).numbered("pulled")
+    large = Blob(b"".join(pieces), registry.facts["large"])
+    # A registry may serve only blobs that a manifest of the repository names.
+    holder = content.make_image(SMALL, (MEDIUM, large))
+    run_scripts(registry, [push_image(registry, REPOSITORY, image, "latest")])
+    run_scripts(registry, [push_image(registry, REPOSITORY, holder, "blobs")])
+    for path in (f"manifests/{image.manifest.digest}", f"blobs/{SMALL.digest}", f"blobs/{MEDIUM.digest}"):
+        run_scripts(registry, [_look(registry, f"/v2/{REPOSITORY}/{path}")])
+    names = [f"catalog/{number:06}" for number in range(scale.repositories)]
+    run_scripts(registry, [_fill(registry, names[start::_CLIENTS]) for start in range(_CLIENTS)])
+
+
+def push_image(registry: Registry, repository: str, image: Image, tag: str) -> Script:
+    """What a client does for an image that is all new: POST, PATCH and PUT for each blob, then the manifest."""
+    for blob in image.blobs:
+        yield from push_blob(registry, repository, blob)
+    put = f"/v2/{repository}/manifests/{tag}"
+    answer = yield request(registry, "PUT", put, image.manifest.data, Content_Type=MANIFEST)
+    answer.expect(201)
+
+
+def push_blob(registry: Registry, repository: str, blob: Blob) -> Script:
+    answer = yield request(registry, "POST", f"/v2/{repository}/blobs/uploads/")
+    location = answer.expect(202).headers["location"]
+    kind = "application/octet-stream"
+    answer = yield request(registry, "PATCH", target_of(location), blob.data, Content_Type=kind)
+    location = answer.expect(202).headers["location"]
+    answer = yield request(registry, "PUT", target_of(location, digest=blob.digest))
+    answer.expect(201)
+
+
+def _look(registry: Registry, path: str) -> Script:
+    answer = yield request(registry, "GET", path)
+    answer.expect(200)
+
+
+def _fill(registry: Registry, names: list[str]) -> Script:
+    """An index that names nothing makes a repository in one request."""
+    body = json.dumps({"schemaVersion": 2, "mediaType": INDEX, "manifests": []}).encode()
+    for name in names:
+        answer = yield request(registry, "PUT", f"/v2/{name}/manifests/latest", body, Content_Type=INDEX)
+        answer.expect(201)
+
+
+def shares(count: int, clients: int = _CLIENTS) -> Iterator[range]:
+    """*count* numbers dealt out to *clients*."""
+    for first in range(clients):
+        yield range(first, count, clients)

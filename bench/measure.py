@@ -1,0 +1,87 @@
+"""What a case measures, and the values it may be given."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from bench.drivers import Load
+from bench.registries import ANONYMOUS, Mode, Registry
+from bench.tree import TICKS_PER_SECOND, Meter, Usage, settle
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How much a run does: samples of about *seconds* each, and how large the lists are."""
+
+    rounds: int
+    seconds: float
+    tags: int
+    repositories: int
+    readers: int
+    large_bytes: int
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One measurement: *value* in the row's unit, *cpu* in its unit of processor time, None where it has none."""
+
+    value: float
+    cpu: float | None = None
+    unexpected: int = 0
+    usage: Usage | None = None
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table.
+
+    *wanted* and *wanted_cpu* are the design's targets: how many times better than distribution 3.1.1.
+    """
+
+    name: str
+    unit: str
+    better: Literal["more", "less"] = "more"
+    cpu_unit: str = ""
+    wanted: float | None = None
+    wanted_cpu: float | None = None
+
+
+Samples = Mapping[str, Sample]
+
+
+@dataclass(frozen=True)
+class Case:
+    """Something that is done to each registry in turn, round after round.
+
+    *run* gets the registry, the round's number and the scale, and returns a sample for each row by name. *prepare* is
+    done once for each registry beforehand. *rounds* limits how often a slow case is repeated.
+    """
+
+    name: str
+    rows: tuple[Row, ...]
+    run: Callable[[Registry, int, Scale], Samples]
+    prepare: Callable[[Registry, Scale], None] | None = None
+    mode: Mode = field(default=ANONYMOUS)
+    rounds: int | None = None
+
+
+def measured(registry: Registry, work: Callable[[], Load], *, behind: bool = False) -> tuple[Load, Usage]:
+    """Do *work* and say what it used; with *behind*, also what the registry does once it has answered."""
+    meter = Meter(registry.pid)
+    load = work()
+    if behind:
+        settle(registry.pid)
+    return load, meter.read()
+
+
+def rate(load: Load, usage: Usage) -> Sample:
+    """Requests a second, and CPU microseconds for each."""
+    return Sample(load.requests / load.seconds, usage.cpu_seconds * 1e6 / max(1, load.requests), load.unexpected, usage)
+
+
+def bandwidth(count: int, load: Load, usage: Usage, unit: float) -> Sample:
+    """*count* bytes in units of *unit* a second, and CPU ticks for each GB."""
+    ticks = usage.cpu_seconds * TICKS_PER_SECOND / (count / 1e9)
+    return Sample(count / unit / load.seconds, ticks, load.unexpected, usage)
