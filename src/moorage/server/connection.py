@@ -134,7 +134,9 @@ class Connection(asyncio.BufferedProtocol):
 
     def _take(self, exchange: Exchange) -> None:
         """A request's headers are here: begin, or let it wait for the request before it."""
-        if self._current is not None or self._waiting or self._answered >= _TURN or self._sender.paused:
+        if self._closing:
+            exchange.body.abandon()
+        elif self._current is not None or self._waiting or self._answered >= _TURN or self._sender.paused:
             self._waiting.append(exchange)
             self.hold()
             if self._current is None:
@@ -274,6 +276,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def _close(self, *, still_sending: bool) -> None:
         """Close so that the client can read the answer: a reset would take it away from it."""
+        self._waiting.clear()
         if self._transport.is_closing():
             return
         if not still_sending or self._ended:
