@@ -32,11 +32,13 @@ fmt: ## sort imports, mend what ruff can mend, format
 	@$(BIN)/ruff format --quiet
 
 docs: setup ## write the generated pages of docs/reference anew
+	@$(BIN)/python -m moorage.settings.reference >.cache/settings.md
+	@mv .cache/settings.md docs/reference/settings.md
 	@$(BIN)/python scripts/reference.py
 
 lock: ## resolve the dependencies anew into requirements.lock and requirements-dev.lock
 	@scripts/lock
 
-bench-quick: ## where speed stands, in a minute or two
+bench-quick: ## where speed stands beside its peers, in some three minutes
 	@scripts/setup dev
-	@exec $(BIN)/python -m bench $(ARGS)
+	@exec $(BIN)/python -m bench --quick $(ARGS)

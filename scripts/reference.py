@@ -1,4 +1,5 @@
-"""Writes those parts of docs/reference that the code itself knows best; `make docs` runs it.
+"""Writes those parts of docs/reference that the code itself knows best; `make docs` runs it. (All of settings.md is
+written by moorage.settings.reference.)
 
 A part stands between `<!-- make docs: NAME -->` and `<!-- end -->`; what is around it is written by hand. With --check
 nothing is written, and the exit code is 1 if a part is not what it would be.
@@ -11,9 +12,14 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
+import click
+
+from moorage.cli.exit_codes import EXIT_CODES
+from moorage.cli.main import moorage
 from moorage.errors import RegistryError
 
 REFERENCE = Path(__file__).resolve().parent.parent / "docs" / "reference"
+COLUMNS = 100
 PART = re.compile(r"(?<=<!-- make docs: )(?P<name>[a-z-]+) -->\n(?P<text>.*?)(?=<!-- end -->)", re.DOTALL)
 
 
@@ -40,7 +46,37 @@ def error_codes() -> str:
     return _table(("Code", "Status", "Meaning", "Message"), rows)
 
 
-PARTS: dict[str, Callable[[], str]] = {"error-codes": error_codes}
+def exit_codes() -> str:
+    """The table of exit codes; 0 is everybody's, and 2 is click's."""
+    rows = [(0, "done"), (2, "the command line cannot be read; nothing was done")]
+    rows += [(code, meaning) for _, code, meaning in EXIT_CODES]
+    return _table(("Code", "Meaning"), ((f"`{code}`", meaning) for code, meaning in sorted(set(rows))))
+
+
+def all_commands(command: click.Command = moorage, parent: click.Context | None = None) -> Iterator[click.Context]:
+    """The context of every command below and with *command*, groups before what they hold."""
+    context = click.Context(command, info_name=command.name, parent=parent, **command.context_settings)
+    context.terminal_width = COLUMNS
+    yield context
+    if isinstance(command, click.Group):
+        for name in command.list_commands(context):
+            child = command.get_command(context, name)
+            if child is not None and not child.hidden:
+                yield from all_commands(child, context)
+
+
+def commands() -> str:
+    """What each command says with --help."""
+    return "\n".join(
+        f"## {context.command_path}\n\n```text\n{context.get_help().rstrip()}\n```\n" for context in all_commands()
+    )
+
+
+PARTS: dict[str, Callable[[], str]] = {
+    "commands": commands,
+    "error-codes": error_codes,
+    "exit-codes": exit_codes,
+}
 
 
 def renewed(page: str) -> str:
