@@ -17,6 +17,7 @@ from typing import Self
 import bcrypt
 
 from tests.certificates import Pair
+from tests.secrecy import leaks
 
 ROOT = Path(__file__).resolve().parent.parent
 COMMAND = Path(sys.executable).with_name("moorage")
@@ -31,6 +32,9 @@ _PROBE = (
 
 class Moorage:
     """`moorage serve` on a data folder of its own; also a context manager.
+
+    When its processes are gone its log is searched for passwords (tests/secrecy.py): AssertionError if one is in it.
+    *secrets* takes what else must not be there.
 
     - *folder*: everything of this server lies in it: `data/`, `log`, `htpasswd`. A second `Moorage` on the same folder
       is a restart.
@@ -65,6 +69,8 @@ class Moorage:
         self.environment = dict(environment or {})
         self.options = [*options, *self._authentication(users), *self._tls()]
         self.users = users
+        self.secrets: list[str] = []
+        self._logged = 0
         self.process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -103,6 +109,7 @@ class Moorage:
     def start(self) -> Self:
         """Starts it and returns once it answers; AssertionError with the log's end if it does not."""
         with self.log.open("ab") as log:
+            self._logged = log.tell()
             self.process = subprocess.Popen(
                 self.command(),
                 stdin=subprocess.DEVNULL,
@@ -152,6 +159,16 @@ class Moorage:
         while group_members(self.process.pid):
             assert time.monotonic() < deadline, "a killed process of the server's tree is still there"
             time.sleep(0.005)
+        self._check_secrets()
+
+    def _check_secrets(self) -> None:
+        with self.log.open("rb") as log:
+            log.seek(self._logged)
+            text = log.read().decode("utf-8", "replace")
+        first = self.data / "moorage" / "initial-password"
+        made = {"admin": first.read_text().strip()} if self.users is None and first.exists() else {}
+        leaked = leaks(text, self.users or made, self.secrets)
+        assert not leaked, f"secrets in the log {self.log}: {leaked[:3]}"
 
     def log_tail(self, characters: int = 4000) -> str:
         return self.log.read_text(errors="replace")[-characters:]
