@@ -11,7 +11,7 @@ import click
 from moorage.app import Application
 from moorage.cli.findings import tell
 from moorage.cli.progress import ProgressLine
-from moorage.cli.tables import size
+from moorage.cli.tables import number, size
 from moorage.cli.volume import Volume, on_volume, owner
 from moorage.durable import FolderLock, is_locked
 from moorage.errors import DataError, StartRefused, UserError
@@ -91,11 +91,14 @@ def _refuse_foreign_root(volume: Volume) -> None:
 
 
 def _summary(counts: Counts) -> str:
-    read = f", {size(counts.read)} read" if counts.read else ""
-    return (
-        f"checked {counts.repositories:,} repositories, {counts.tags:,} tags, {counts.manifests:,} manifests,"
-        f" {counts.blobs:,} blobs{read}, {counts.links:,} links"
-    )
+    parts = [
+        number(counts.repositories, "repository", "repositories"),
+        number(counts.tags, "tag"),
+        number(counts.manifests, "manifest"),
+        number(counts.blobs, "blob") + (f" ({size(counts.read)} read back)" if counts.read else ""),
+        number(counts.links, "link file"),
+    ]
+    return "checked " + ", ".join(parts)
 
 
 def _judge(findings: list[Finding], *, repair: bool) -> None:

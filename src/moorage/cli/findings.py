@@ -7,7 +7,7 @@ from functools import singledispatch
 from itertools import groupby
 from typing import Final
 
-from moorage.cli.tables import size
+from moorage.cli.tables import number, size
 from moorage.metadata.outbox import Kind
 from moorage.registry.check.findings import (
     BlobDamaged,
@@ -74,12 +74,13 @@ def _(finding: DatabaseDamaged) -> str:
 
 @what.register
 def _(finding: RowsWithoutParent) -> str:
-    return f"{finding.rows:,} rows of {finding.table} lead to no row of {finding.parent} ({finding.column})"
+    rows = number(finding.rows, "row")
+    return f"{rows} of {finding.table} without its row of {finding.parent} ({finding.column})"
 
 
 @what.register
 def _(finding: TreeEmpty) -> str:
-    return f"the database has {finding.blobs:,} blobs, and there is not one blob file"
+    return f"the database has {number(finding.blobs, 'blob')}, and there is not one blob file"
 
 
 @what.register
@@ -119,20 +120,19 @@ def _(finding: TagStray) -> str:
 
 @what.register
 def _(finding: LinkWrong) -> str:
-    how = "is missing" if finding.missing else "is wrong"
-    return f"the link file of {_KINDS[finding.kind]} {finding.name} in {finding.repository} {how}"
+    return f"the link file of {_KINDS[finding.kind]} {finding.name} in {finding.repository} is missing or wrong"
 
 
 @what.register
 def _(finding: LinksUnknown) -> str:
-    numbers = ((len(finding.tags), "tags"), (finding.revisions, "manifests"), (finding.layers, "blobs"))
-    named = " and ".join(f"{number:,} {name}" for number, name in numbers if number)
+    numbers = ((len(finding.tags), "tag"), (finding.revisions, "manifest"), (finding.layers, "blob"))
+    named = " and ".join(number(count, name) for count, name in numbers if count)
     return f"the link files of {finding.repository} name {named} that the database does not know"
 
 
 @what.register
 def _(finding: LinksBehind) -> str:
-    return f"{finding.count:,} link files are yet to be written"
+    return f"{number(finding.count, 'link file')} yet to be written"
 
 
 @what.register
@@ -147,7 +147,7 @@ def _(finding: BytesUnclaimed) -> str:
 
 @what.register
 def _(finding: FilesUnnamed) -> str:
-    return f"{len(finding.files):,} blob files, {size(finding.size)}, that no row names"
+    return f"{number(len(finding.files), 'blob file')}, {size(finding.size)}, that no row names"
 
 
 @singledispatch

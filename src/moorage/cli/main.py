@@ -9,7 +9,7 @@ from collections.abc import Callable
 import click
 
 from moorage.cli.exit_codes import exit_code
-from moorage.errors import MoorageError
+from moorage.errors import MoorageError, RegistryError
 
 # Module and attribute: loaded when the word is used, so that `moorage version` need not import a web server.
 _COMMANDS = {
@@ -75,6 +75,10 @@ def run(command: Callable[..., object], arguments: list[str] | None = None) -> i
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):  # whoever typed Ctrl-C knows
         return exit_code(KeyboardInterrupt())
+    except RegistryError as error:
+        # For the operator's eyes: what the system said, which no client is told.
+        click.echo(f"moorage: {error}" + (f": {error.__cause__}" if error.__cause__ else ""), err=True)
+        return exit_code(error)
     except MoorageError as error:
         click.echo(f"moorage: {error}", err=True)
         return exit_code(error)

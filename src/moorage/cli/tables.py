@@ -31,6 +31,11 @@ def size(count: int) -> str:
     return f"{value:.1f} {_UNITS[unit]}" if unit else f"{count} B"
 
 
+def number(count: int, one: str, many: str | None = None) -> str:
+    """*count* things: `1 tag`, `2,000 tags`."""
+    return f"{count:,} {one if count == 1 else many or one + 's'}"
+
+
 def moment(microseconds: int | None) -> str:
     """A time of the database to the minute, in UTC."""
     return "" if microseconds is None else f"{_datetime(microseconds):%Y-%m-%d %H:%M}"

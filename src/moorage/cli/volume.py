@@ -61,7 +61,7 @@ class Volume:
             self._require_file(place.path)
         found = await revision(self.settings.database, self.settings.data)
         if found is None:
-            raise UserError(f"{_name(place)} is not a database of Moorage; {self._how_to_name_it()}")
+            raise UserError(f"{_name(place)} is not a database of Moorage, or it is damaged; {self._how_to_name_it()}")
         if found < HEAD:
             raise StartRefused(
                 f"{_name(place)} was made by an older Moorage (its schema is {found}, this program's {HEAD}): start the"

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Sequence
 from typing import Final
 
-from moorage.errors import BlobUnknown, DataError, RegistryError
+from moorage.errors import BlobUnknown, DataError, RegistryError, Unavailable
 from moorage.metadata import audit, inventory, outbox
 from moorage.metadata.audit import BlobRow
 from moorage.metadata.database import Reader
@@ -38,7 +38,7 @@ class Blobs:
         """Go through all rows, several files at a time."""
         database, progress = self._subject.database, self._subject.progress
         count, size = await audit.blob_totals(database)
-        if count and next(self._subject.store.list(), None) is None:
+        if count and self._nothing_is_there():
             return [TreeEmpty(count)]
         progress.step("blobs", count if self._fast else size, size=not self._fast)
         found: list[Finding] = []
@@ -65,7 +65,7 @@ class Blobs:
     async def still(self, finding: Finding) -> bool:
         """Look at the row and its bytes anew; who loses by it is found out here."""
         if isinstance(finding, TreeEmpty):
-            return next(self._subject.store.list(), None) is None
+            return self._nothing_is_there()
         assert isinstance(finding, BlobDamaged)
         row = await audit.blob(self._subject.database, finding.row.id)
         now = None if row is None else await self._look(row)
@@ -102,6 +102,12 @@ class Blobs:
 
         finding.released = await self._subject.database.write(work)
         finding.repaired = finding.released and not finding.losers
+
+    def _nothing_is_there(self) -> bool:
+        try:
+            return next(self._subject.store.list(), None) is None
+        except Unavailable:
+            return False
 
     async def _look(self, row: BlobRow) -> BlobDamaged | None:
         try:

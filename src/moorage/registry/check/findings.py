@@ -196,12 +196,11 @@ class TagStray(Finding):
 
 @dataclass(slots=True)
 class LinkWrong(Finding):
-    """The link file of *key*, a digest's key or a tag, is *missing* or says something else."""
+    """The link file of *key*, a digest's key or a tag, or for a manifest the file with its body."""
 
     kind: Kind
     repository: RepositoryName
     key: bytes
-    missing: bool
 
     @property
     def mendable(self) -> bool:

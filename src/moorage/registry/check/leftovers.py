@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from moorage.errors import BlobUploadUnknown, UploadBusy
+from moorage.errors import BlobUploadUnknown, Unavailable, UploadBusy
 from moorage.metadata import audit, uploads
 from moorage.metadata.database import Reader
+from moorage.oci.digest import Digest
 from moorage.registry.check.findings import BytesUnclaimed, FilesUnnamed, Finding, SessionLost
 from moorage.registry.check.manifests import Manifests
 from moorage.registry.check.part import Subject, WriteLinks
+
+_log = logging.getLogger("moorage.registry")
 
 _PAGE: Final = 500
 # Bytes without a session belong to a push in one request, which holds a lock on them, but not from the first instant
@@ -42,12 +46,20 @@ class Leftovers:
             after = page[-1].id
         oldest = self._subject.clock.now() / 1_000_000 - _REST_SECONDS
         found += [BytesUnclaimed(upload_id, size) for upload_id, (size, touched) in staged.items() if touched < oldest]
-        files = []
-        for location, digest, size in self._store.list():
-            self._subject.progress.advance()
-            if digest.key not in self._manifests.keys and not await audit.has_blob(self._database, digest.key):
-                files.append((location, digest, size))
+        files = await self._unnamed()
         return [*found, FilesUnnamed(files, kept=self._keep())] if files else found
+
+    async def _unnamed(self) -> list[tuple[str, Digest, int]]:
+        files = []
+        try:
+            for location, digest, size in self._store.list():
+                self._subject.progress.advance()
+                if digest.key not in self._manifests.keys and not await audit.has_blob(self._database, digest.key):
+                    files.append((location, digest, size))
+        except Unavailable as error:
+            # It is told of the blobs that are behind it; here it only hides garbage.
+            _log.debug("the files cannot all be listed: %s", error.__cause__)
+        return files
 
     async def still(self, finding: Finding) -> bool:
         """Look at the same session, bytes or files anew."""

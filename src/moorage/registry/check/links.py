@@ -125,16 +125,14 @@ class Links:
         layers, revisions = dict(self._links.layers(repository)), dict(self._links.revisions(repository))
         tags = dict(self._links.tags(repository))
         found: list[Finding] = [
-            LinkWrong(Kind.LAYER, repository, digest.key, missing=digest not in layers)
-            for digest in rows.layers
-            if layers.get(digest) != digest
+            LinkWrong(Kind.LAYER, repository, digest.key) for digest in rows.layers if layers.get(digest) != digest
         ]
         for digest, size in rows.revisions.items():
             if revisions.get(digest) != digest or not self._has_body(digest, size):
-                found.append(LinkWrong(Kind.REVISION, repository, digest.key, missing=digest not in revisions))
+                found.append(LinkWrong(Kind.REVISION, repository, digest.key))
         for tag, digest in rows.tags.items():
             if tags.get(tag) != digest:
-                found.append(LinkWrong(Kind.TAG, repository, tag.encode("ascii"), missing=tag not in tags))
+                found.append(LinkWrong(Kind.TAG, repository, tag.encode("ascii")))
         found += [NameDamaged(name, tag) for tag in rows.damaged]
         return [*found, *await self._unknown(repository, rows)]
 

@@ -44,8 +44,11 @@ class VolumeCheck:
     async def repair(self, write_links: WriteLinks | None) -> None:
         """Mend what can be of what was found, and mark it; the rest is left as it is.
 
-        *write_links* is None beside a server. Otherwise the caller sees to it that none runs meanwhile.
+        *write_links* is None beside a server. Otherwise the caller sees to it that none runs meanwhile. Nothing is
+        mended on a database or a disk that cannot be trusted.
         """
+        if any(isinstance(finding, DatabaseDamaged | TreeEmpty) for _, finding in self._found):
+            return
         for part in [self._integrity, *self._parts]:
             mine = [finding for owner, finding in self._found if owner is part]
             if mine:
