@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from urllib.parse import quote
 
 _HEADER = re.compile(
-    r"(?i:authorization[\"']?\s*[:=]\s*[\"']?[a-z0-9])|\b[Bb]asic\s+(?=[A-Za-z0-9+/]*[A-Z0-9+/=])[A-Za-z0-9+/]{4,}"
+    r"(?i:authorization[\"']?\s*[:=]\s*[\"']?[a-z0-9])|\b[Bb]asic\s+(?=[A-Za-z0-9+/]*[A-Z0-9+/])[A-Za-z0-9+/]{4,}"
 )
 
 
