@@ -222,12 +222,21 @@ class Actor:
         return key[0] == "tag" and digest in self.beliefs.of(key)
 
     def _delete_blob(self) -> None:
+        """Only what no manifest may name: the volume must be whole in the end."""
         digest = self._certain("blob")
-        if digest is None:
+        if digest is None or any(self._may_use(key, digest) for key in self.beliefs.possible):
             return
         self.beliefs.may_become(("blob", digest), None)
         if self._expect(self.client.ask("DELETE", self._path(f"blobs/{digest}")), 202):
             self.beliefs.is_now(("blob", digest), None)
+
+    def _may_use(self, key: Key, digest: str) -> bool:
+        kind, manifest = key
+        return (
+            kind == "manifest"
+            and manifest in self.beliefs.of(key)
+            and digest.encode() in self.beliefs.contents[manifest]
+        )
 
     def _begin_upload(self) -> None:
         content = self._random.randbytes(self._random.choice([10, 3000, 300_000]))
