@@ -45,6 +45,8 @@ def look_back(actors: list[Actor], faults: list[str], *, everything: bool) -> No
             actor.verify_uploads()
         except Cut as cut:
             faults.append(f"{actor.repository}: the server broke the connection: {cut}")
+        finally:
+            actor.client.close()
 
 
 def test_acknowledged_content_survives_kills(tmp_path: Path) -> None:
@@ -64,7 +66,7 @@ def test_acknowledged_content_survives_kills(tmp_path: Path) -> None:
         for actor in actors:
             for location in list(actor.uploads):
                 actor.finish_upload(location)
-            actor.verify(everything=True)
+        look_back(actors, faults, everything=True)
         assert server.stop() == 0
 
     assert not faults, "\n".join(faults[:20])
