@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import random
+import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -62,6 +63,7 @@ class Client:
     user: str = ""
     password: str = ""
     more: Mapping[str, str] = field(default_factory=dict)
+    context: ssl.SSLContext | None = None
 
     @property
     def headers(self) -> dict[str, str]:
@@ -76,7 +78,7 @@ class Client:
         body: bytes | None = None,
     ) -> Answer:
         """Any request."""
-        return ask(self.server, method, target, {**self.headers, **(headers or {})}, body)
+        return ask(self.server, method, target, {**self.headers, **(headers or {})}, body, context=self.context)
 
     def push_blob(self, repository: str, data: bytes) -> str:
         """Push *data* in one request; its digest."""
