@@ -7,7 +7,7 @@ import re
 import pytest
 
 from tests.content import CONFIG, INDEX, MANIFEST, OCTETS, Client, descriptor, digest_of, encode, image, index
-from tests.protocol.transcript import Row, play
+from tests.protocol.transcript import Expected, Row, play
 
 CONFIG_BYTES = b'{"architecture":"amd64","os":"linux"}'
 LAYER = bytes(range(256)) * 8
@@ -54,7 +54,7 @@ BASE = [
     Row("DELETE /v2/lib/base", 404, codes=("NAME_UNKNOWN",)),
 ]
 
-_BLOB = {
+_BLOB: dict[str, Expected] = {
     "Docker-Content-Digest": "{layer}",
     "Content-Length": "2048",
     "Content-Type": OCTETS,
@@ -94,7 +94,7 @@ BLOBS = [
     Row("DELETE /v2/no/such/blobs/{layer}", 404, codes=("BLOB_UNKNOWN",)),
 ]
 
-_IMAGE = {
+_IMAGE: dict[str, Expected] = {
     "Content-Type": MANIFEST,
     "Content-Length": str(len(IMAGE)),
     "Docker-Content-Digest": "{image}",
@@ -157,11 +157,18 @@ MANIFESTS = [
     Row("DELETE /v2/{name}/manifests/sha256:abc", 400, codes=("DIGEST_INVALID",)),
 ]
 
-_OPEN = {"Location": UPLOAD, "Range": "0-0", "Docker-Upload-UUID": UUID, "Content-Length": "0"}
-_NEW = {"Location": "/v2/lib/base/blobs/{new}", "Docker-Content-Digest": "{new}", "Content-Length": "0"}
-_LAYER = {"Location": "/v2/lib/base/blobs/{layer}", "Docker-Content-Digest": "{layer}"}
-_MOUNTED = {"Location": "/v2/lib/target/blobs/{layer}", "Docker-Content-Digest": "{layer}"}
-_UNMOUNTED = {"Location": re.compile("/v2/lib/target/blobs/uploads/[0-9a-f]{32}"), "Docker-Upload-UUID": UUID}
+_OPEN: dict[str, Expected] = {"Location": UPLOAD, "Range": "0-0", "Docker-Upload-UUID": UUID, "Content-Length": "0"}
+_NEW: dict[str, Expected] = {
+    "Location": "/v2/lib/base/blobs/{new}",
+    "Docker-Content-Digest": "{new}",
+    "Content-Length": "0",
+}
+_LAYER: dict[str, Expected] = {"Location": "/v2/lib/base/blobs/{layer}", "Docker-Content-Digest": "{layer}"}
+_MOUNTED: dict[str, Expected] = {"Location": "/v2/lib/target/blobs/{layer}", "Docker-Content-Digest": "{layer}"}
+_UNMOUNTED: dict[str, Expected] = {
+    "Location": re.compile("/v2/lib/target/blobs/uploads/[0-9a-f]{32}"),
+    "Docker-Upload-UUID": UUID,
+}
 _NO_UPLOAD = "/v2/{name}/blobs/uploads/00000000000000000000000000000000"
 
 UPLOADS = [
@@ -193,9 +200,9 @@ UPLOADS = [
     Row(f"POST {_NO_UPLOAD}", 405, {"Allow": "GET, HEAD, PATCH, PUT, DELETE"}, codes=("UNSUPPORTED",), body=b""),
 ]
 
-_JSON = {"Content-Type": "application/json", "Link": None}
-_INDEX = {"Content-Type": INDEX, "Link": None, "OCI-Filters-Applied": None}
-_FILTERED = {"Content-Type": INDEX, "OCI-Filters-Applied": "artifactType"}
+_JSON: dict[str, Expected] = {"Content-Type": "application/json", "Link": None}
+_INDEX: dict[str, Expected] = {"Content-Type": INDEX, "Link": None, "OCI-Filters-Applied": None}
+_FILTERED: dict[str, Expected] = {"Content-Type": INDEX, "OCI-Filters-Applied": "artifactType"}
 _ONE = encode(index(SIGNATURE_ENTRY)).replace(b": ", b":").replace(b", ", b",")
 _NONE = b'{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}'
 
