@@ -275,6 +275,23 @@ def test_full_disk_in_the_middle_of_a_write(store: FilesystemBlobStore) -> None:
     assert read(store, location) == b"a" * 6000 + b"c" * 4000
 
 
+def test_large_upload_while_the_disk_works_on_it(store: FilesystemBlobStore) -> None:
+    """Beginning early to write an upload out changes nothing for its holders: closed it is free, and can be cut."""
+    piece, upload = os.urandom(9 << 20), new_id()
+    staging = store.stage(upload, new=True)
+    for size in (len(piece), 100):
+        staging.write(piece)
+        staging.close()
+        staging = store.stage(upload, new=False)
+        staging.truncate(size)
+
+    staging.write(piece[100:])
+    staging.write(piece)
+    location = asyncio.run(store.commit(staging, Digest.of(piece * 2)))
+
+    assert read(store, location) == piece * 2
+
+
 def _commit_in_child(store: FilesystemBlobStore) -> None:
     os._exit(0 if read(store, push(store, b"hello")) == b"hello" else 1)
 

@@ -120,6 +120,9 @@ def test_removing_one_of_two(links: ClassicLinks) -> None:
     assert dict(links.layers(REPOSITORY)) == {B: B, C: C}
     assert dict(links.revisions(REPOSITORY)) == {A: A, B: B}
     assert dict(links.tags(REPOSITORY)) == {Tag("v2"): A}
+    assert [links.layer(REPOSITORY, digest) for digest in (A, B, C)] == [None, B, C]
+    assert [links.revision(REPOSITORY, digest) for digest in (A, B, C)] == [A, B, None]
+    assert [links.tag(REPOSITORY, parse_tag(tag)) for tag in ("v1", "v2")] == [None, A]
 
 
 def test_nested_repositories(links: ClassicLinks, tmp_path: Path) -> None:

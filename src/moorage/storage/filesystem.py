@@ -36,7 +36,7 @@ from moorage.storage import layout
 from moorage.storage.blobs import UPLOAD_ID, Content, Staging
 from moorage.storage.content import FileContent
 from moorage.storage.faults import fault
-from moorage.storage.staging import FileStaging
+from moorage.storage.staging import FileStaging, WriteBack
 
 _SHARD = re.compile(r"[0-9a-f]{2}", re.ASCII)
 _HEX = re.compile(r"[0-9a-f]+", re.ASCII)
@@ -60,6 +60,7 @@ class FilesystemBlobStore:
         self._uploads = uploads
         self._durable: set[str] = set()
         self._threads: ThreadPoolExecutor | None = None
+        self._write_back = WriteBack()
         try:
             make_directory(root)
             make_directory(uploads)
@@ -85,7 +86,8 @@ class FilesystemBlobStore:
         return FileContent.open(self._path(location))
 
     def stage(self, upload_id: str, *, new: bool) -> Staging:
-        return FileStaging.create(self._uploads, upload_id) if new else FileStaging.resume(self._uploads, upload_id)
+        enter = FileStaging.create if new else FileStaging.resume
+        return enter(self._uploads, upload_id, self._write_back)
 
     async def commit(self, staging: Staging, digest: Digest) -> str:
         if not isinstance(staging, FileStaging):
