@@ -57,7 +57,7 @@ def _parser() -> argparse.ArgumentParser:
         "--peers", default="distribution3", help=f"of {','.join(PEERS)}, or none; one not found is left out"
     )
     parser.add_argument(
-        "--against", action="append", default=[], metavar="REVISION", help="an earlier Moorage as a peer"
+        "--against", action="append", default=[], metavar="REVISION", help="a commit, or a checkout's folder, as a peer"
     )
     parser.add_argument("--access-log", action="store_true", help="let Moorage keep its access log, as by default")
     parser.add_argument("--keep", action="store_true", help="write the report and the JSON file below bench/results")
@@ -107,14 +107,16 @@ def _registries(options: argparse.Namespace, folder: Path) -> list[Registry]:
 
 
 def _earlier(folder: Path, revision: str, *, access: bool) -> Moorage:
-    """The sources of another commit; they run with this one's dependencies."""
+    """The sources of another commit, or those in another checkout; they run with this one's dependencies."""
+    if (Path(revision) / "src").is_dir():
+        return Moorage(
+            folder / Path(revision).name, Path(revision).resolve() / "src", f"moorage@{revision}", access=access
+        )
     name = "moorage@" + re.sub(r"[^\w.~^-]", "-", revision)
     source = folder / f"source {name}"
     source.mkdir()
-    archive = subprocess.run(
-        ["git", "-C", str(ROOT), "archive", revision, "src"], check=True, capture_output=True
-    ).stdout
-    subprocess.run(["tar", "x", "-C", str(source)], input=archive, check=True)
+    archive = subprocess.run(["git", "-C", str(ROOT), "archive", revision, "src"], check=True, capture_output=True)
+    subprocess.run(["tar", "x", "-C", str(source)], input=archive.stdout, check=True)
     return Moorage(folder / name, source / "src", name, access=access)
 
 
