@@ -14,6 +14,7 @@ from moorage.errors import BadRequest
 from moorage.message import Request
 from moorage.server.body import RequestBody, Source
 from moorage.server.exchange import Exchange
+from moorage.server.forwarded import client_address, trusts
 from moorage.server.serving import Serving
 
 _TLS_HELLO = 0x16
@@ -38,6 +39,7 @@ class Incoming:
         self._source = source
         self._hand_over = begin
         self._peer = peer
+        self._proxied = trusts(serving.trusted, peer)
         self._secure = secure
         self._parser = httptools.HttpRequestParser(self)
         self._raw_left = 0
@@ -173,7 +175,7 @@ class Incoming:
             headers,
             self._repeated,
             body,
-            self._peer,
+            client_address(self._serving.trusted, self._peer, headers) if self._proxied else self._peer,
             secure=self._secure,
         )
         request.id = self._serving.next_id()

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from moorage.message import Face
 from moorage.observe.access import AccessLog
+from moorage.server.forwarded import Network
 
 if TYPE_CHECKING:
     from moorage.server.connection import Connection
@@ -44,10 +46,12 @@ class Limits:
 class Serving:
     """One worker's face, limits, log and clock, and the connections it serves."""
 
-    def __init__(self, face: Face, limits: Limits, log: AccessLog) -> None:
+    def __init__(self, face: Face, limits: Limits, log: AccessLog, trusted: Sequence[Network] = ()) -> None:
+        """*trusted* are the proxies whose word about the client's address is taken."""
         self.face = face
         self.limits = limits
         self.log = log
+        self.trusted = trusted
         self.loop = asyncio.get_running_loop()
         self.buffer = memoryview(bytearray(READ_BYTES))
         self.connections: set[Connection] = set()

@@ -131,6 +131,7 @@ class Start:
             ),
             drain_seconds=settings.http.drain_timeout,
             connections=limits.connections,
+            trusted=settings.http.trusted_proxies,
             log_descriptor=sys.stderr.fileno() if settings.log.access else None,
             log_text=self._log_text,
             log_fields=dict(settings.log.fields),

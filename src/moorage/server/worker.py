@@ -16,6 +16,7 @@ import uvloop
 from moorage.message import Face
 from moorage.observe.access import AccessLog, NoAccessLog
 from moorage.server.acceptor import Acceptor
+from moorage.server.forwarded import Network
 from moorage.server.serving import Limits, Serving
 from moorage.tls.files import CertificateFiles
 
@@ -48,6 +49,7 @@ class Work:
     limits: Limits
     drain_seconds: float
     connections: int | None
+    trusted: Sequence[Network]
     log_descriptor: int | None
     log_text: bool
     log_fields: dict[str, str]
@@ -66,7 +68,7 @@ async def _serve(work: Work) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     loop.add_signal_handler(signal.SIGTERM, stop.set)
     face, close = await work.open_face()
-    serving = Serving(face, work.limits, _access_log(work))
+    serving = Serving(face, work.limits, _access_log(work), work.trusted)
     certificates = work.certificates
     acceptors = [
         Acceptor(
