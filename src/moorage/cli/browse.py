@@ -134,7 +134,8 @@ async def _what_goes(database: Database, repository: RepositoryName, target: Tag
     lines = [f"the manifest {repository}@{target}", *[f"its tag {tag}" for tag in tags[:_MOST_SHOWN]]]
     if len(tags) > _MOST_SHOWN:
         lines.append(f"and {len(tags) - _MOST_SHOWN} more tags of it")
-    return lines
+    indexes = await Inventory(database).named_by(repository, target)
+    return [*lines, *[f"which the index {index} names: that will not be whole any more" for index in indexes]]
 
 
 def _confirm(goes: list[str]) -> None:

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from typing import NamedTuple
 
 from moorage.errors import ManifestInvalid, ManifestUnknown, NameUnknown
-from moorage.metadata import inventory, manifests, repositories
+from moorage.metadata import audit, inventory, manifests, repositories
 from moorage.metadata.database import Database
 from moorage.metadata.inventory import RepositoryFacts
 from moorage.oci.digest import Digest
@@ -58,6 +58,11 @@ class Inventory:
         if await manifests.stat(self._database, repository, digest) is None:
             raise ManifestUnknown(detail={"name": repository, "reference": str(digest)})
         return await inventory.tags_of(self._database, repository, digest)
+
+    async def named_by(self, repository: RepositoryName, digest: Digest) -> list[Digest]:
+        """The repository's indexes that name the manifest."""
+        namers = await audit.namers(self._database, digest.key)
+        return [Digest.from_key(namer.key) for namer in namers if namer.repository == repository]
 
     async def _size(self, repository: RepositoryName, digest: Digest, media_type: str, body: bytes) -> int:
         sizes = {digest: len(body)}
