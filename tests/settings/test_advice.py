@@ -49,7 +49,7 @@ def test_passwords_in_the_clear_are_refused_with_the_ways_out(listen: list[str],
         ({"auth": {"kind": "none"}}, ["may pull, push and delete everything", "127.0.0.1:5000"]),
         ({"auth": {"kind": "none"}, "storage": {"delete_enabled": False}}, ["may pull and push everything"]),
         ({"auth": {"kind": "none"}, "storage": {"read_only": True}}, ["may pull everything"]),
-        ({"auth": {"anonymous_pull": True}}, ["cannot log in"]),
+        ({"auth": {"anonymous_pull": True}}, ["classic engine", "still have to log in to pull"]),
     ],
 )
 def test_what_an_administrator_has_to_know_is_said_once(values: dict[str, object], words: list[str]) -> None:

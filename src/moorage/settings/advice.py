@@ -32,8 +32,8 @@ def advice(settings: Settings, mode: Literal["native", "classic"]) -> tuple[str,
         )
     if settings.auth.anonymous_pull and settings.auth.kind != "none":
         sentences.append(
-            "auth.anonymous_pull is on: clients that ask for a password only once, at /v2/ (Docker up to version 28), "
-            "cannot log in"
+            "auth.anonymous_pull is on: clients that ask only once, at /v2/, whether a password is needed (Docker's "
+            "classic engine, up to version 28) still have to log in to pull; all others need not"
         )
     return tuple(sentences)
 
