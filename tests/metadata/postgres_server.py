@@ -39,8 +39,12 @@ class PostgresServer:
         self._prefix = ("setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups") if not os.geteuid() else ()
         if self._prefix:
             shutil.chown(self._folder, "postgres", "postgres")
-        self._run("initdb", *_INITDB)
-        self.start()
+        try:
+            self._run("initdb", *_INITDB)
+            self.start()
+        except BaseException:
+            shutil.rmtree(self._folder)
+            raise
 
     def start(self) -> None:
         """Return when the server takes connections."""
@@ -83,5 +87,9 @@ class PostgresServer:
     def _run(self, program: str, *arguments: str) -> None:
         command = [*self._prefix, need(program), f"--pgdata={self._folder / 'data'}", *arguments]
         # Not a pipe: the server would keep its other end open.
-        with (self._folder / "commands.log").open("ab") as log:
-            subprocess.run(command, cwd="/", stdin=subprocess.DEVNULL, stdout=log, stderr=log, check=True, timeout=60)
+        log = self._folder / "commands.log"
+        with log.open("ab") as file:
+            done = subprocess.run(
+                command, cwd="/", stdin=subprocess.DEVNULL, stdout=file, stderr=file, check=False, timeout=60
+            )
+        assert done.returncode == 0, log.read_text()

@@ -324,7 +324,7 @@ async def _drive_by_hand(handler: Coroutine[Any, None, list[str]]) -> list[str]:
 
     tasks: list[asyncio.Task[None]] = []
     loop.call_soon(start)
-    return await outcome
+    return await asyncio.wait_for(outcome, 20)
 
 
 def _script(home: Home, *arguments: str) -> list[str]:

@@ -18,7 +18,7 @@ import pytest
 from sqlalchemy import bindparam, text
 
 from moorage.errors import StorageFull, Unavailable
-from moorage.metadata import outbox, repositories
+from moorage.metadata import blobs, outbox, repositories
 from moorage.metadata.database import Database, Reader, Statement
 from moorage.metadata.outbox import Kind
 from moorage.metadata.schema import repositories as repositories_table
@@ -198,6 +198,26 @@ def test_a_database_that_may_not_grow_is_full_only_for_what_is_too_large(sqlite_
     assert changes == []
 
 
+def test_a_commit_that_fails_is_undone_and_fails_alone(sqlite_home: Home) -> None:
+    """SQLite leaves a transaction open whose commit it refuses; its neighbours and the next are committed."""
+
+    async def dangling(transaction: Reader) -> None:
+        await transaction.rows(Statement(lambda insert: text("PRAGMA defer_foreign_keys = ON")), {})
+        await blobs.link(transaction, 404, 404, 1)
+
+    async def scenario(database: Database) -> list[int]:
+        with _writers_held(sqlite_home):
+            one = asyncio.create_task(_add(database, "one"))
+            wrong = asyncio.create_task(database.write(dangling))
+            other = asyncio.create_task(_add(database, "other"))
+            await asyncio.sleep(0.02)
+        with pytest.raises(sqlite3.IntegrityError):
+            await wrong
+        return [await one, await other, await _add(database, "next")]
+
+    assert len(set(sqlite_home.run(scenario))) == 3
+
+
 def test_a_full_disk_is_said_and_forgotten_when_there_is_room(sqlite_home: Home, tmp_path: Path) -> None:
     """On a disk that is full writes raise StorageFull, reads go on, and writes work again when there is room."""
     disk = tmp_path / "disk"
@@ -217,6 +237,28 @@ def test_a_full_disk_is_said_and_forgotten_when_there_is_room(sqlite_home: Home,
             return found == made, len(await outbox.next_changes(database, 10))
 
         assert home.run(scenario) == (True, 1)
+
+
+def test_a_disk_that_cannot_be_written_is_unavailable_until_it_can(sqlite_home: Home, tmp_path: Path) -> None:
+    """A file system that is read-only, as the kernel leaves one after errors, is Unavailable until it is not."""
+    disk = tmp_path / "disk"
+    with _small_disk(disk):
+        shutil.copytree(sqlite_home.data, disk / "data")
+        _remount(disk, "ro")
+
+        async def scenario(database: Database) -> int | None:
+            for use in (_add(database, "app"), repositories.find(database, parse_name("app"))):
+                with pytest.raises(Unavailable):
+                    await use
+            _remount(disk, "rw")
+            await _add(database, "app")
+            return await repositories.find(database, parse_name("app"))
+
+        assert Home("sqlite", None, disk / "data").run(scenario) is not None
+
+
+def _remount(folder: Path, mode: str) -> None:
+    subprocess.run(["mount", "-o", f"remount,{mode}", str(folder)], check=True)
 
 
 @contextmanager

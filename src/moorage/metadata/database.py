@@ -87,8 +87,10 @@ class Reader(Protocol):
 class Database(Reader, Protocol):
     """A database that many processes use at once.
 
-    `rows` sees everything that was committed before it was called, by any process. On SQLite it answers without
-    suspending, so that a handler which only reads needs no task.
+    `rows` sees everything that was committed before it was called, by any process; what writes belongs into `write`. On
+    SQLite it answers without suspending, so that a handler which only reads needs no task.
+
+    An object that was not used yet, or was closed, may cross a fork; one that is open fails in the child.
     """
 
     async def write(self, work: Callable[[Reader], Awaitable[T]], *, durable: bool = True) -> T:
@@ -97,9 +99,11 @@ class Database(Reader, Protocol):
         *work* awaits nothing but its reader's `rows`, and may be run again after a conflict, so it has no other effect.
         When it raises, nothing of it is kept and the error is raised here. With *durable* the commit has reached the
         disk before this returns; without, it survives a killed process but perhaps not a power cut.
+        Raises StorageFull or Unavailable when the database cannot be used; where the connection broke during the
+        commit, or the caller was cancelled, the transaction may have been done all the same.
         """
         ...
 
     async def close(self) -> None:
-        """Finish what is queued and let go of every connection."""
+        """Finish what is queued and let go of every connection; the next call opens it again."""
         ...
