@@ -102,15 +102,21 @@ class Writer:
         if self._lock is not None:
             os.close(self._lock)
 
-    def _commit(self, group: list[Job]) -> None:
-        """Commit the group at once or, where the disk refused that, each job alone: a small one may still fit."""
+    def _commit(self, group: list[Job], *, last: bool = False) -> None:
+        """Commit the group at once or, where the disk refused that, each job alone: a small one may still fit.
+
+        A connection that was opened while the disk failed can be read-only for good, so a job that it refuses is tried
+        on a new one.
+        """
         try:
             with self._turn() as connection:
                 self._transact(connection, group)
         except sqlite3.Error as error:
-            if len(group) > 1 and primary_code(error) != sqlite3.SQLITE_BUSY:
+            code = primary_code(error)
+            alone = len(group) > 1 and code != sqlite3.SQLITE_BUSY
+            if alone or (code == sqlite3.SQLITE_READONLY and not last):
                 for job in group:
-                    self._commit([job])
+                    self._commit([job], last=not alone)
                 return
             _fail(group, error)
         except OSError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
@@ -17,6 +18,10 @@ from moorage.v2 import blobs, listings, manifests, routes, uploads
 from moorage.v2.answers import Answers
 from moorage.v2.call import Call
 from moorage.v2.routes import Target, find_target
+
+_log = logging.getLogger("moorage.v2")
+
+_OUR_TROUBLE = 500
 
 Handler = Callable[[Call], Awaitable[Response]]
 
@@ -73,6 +78,8 @@ class V2:
         except (RegistryError, BadRequest) as error:
             if isinstance(error, Unsupported) and not error.allow and target is not None:
                 error.allow = tuple(method for method in target.route.actions if method in _ALWAYS)  # RFC 9110, 15.5.6
+            if error.status >= _OUR_TROUBLE:
+                _log.error("request %s: %s: %r", request.id, error, error.__cause__)
             return self.answers.error(error)
 
     async def authenticate(self, request: Request) -> Principal:
