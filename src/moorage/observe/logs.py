@@ -46,3 +46,5 @@ def set_up(level: str, *, text: bool, fields: dict[str, str]) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(getattr(logging, level.upper()))
+    # Its warnings are of connections that ended while something was written to them, which is everyday.
+    logging.getLogger("asyncio").setLevel(logging.ERROR)

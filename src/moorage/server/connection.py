@@ -101,13 +101,16 @@ class Connection(asyncio.BufferedProtocol):
         self._sender.resume()
 
     def eof_received(self) -> bool:
-        """The client has half-closed: it may still wait for an answer."""
+        """The client has half-closed: it may still wait for an answer. Under TLS the loop lets nothing more out."""
         if self._incoming.current is not None:
             self._incoming.current.body.lose("the client closed the connection in mid-body")
         self._ended = True
-        return (
-            not self._secure and self._phase != Phase.LINGERING and (self._current is not None or bool(self._waiting))
-        )
+        if self._secure:
+            self._closing = True
+            self._sender.lose()
+            self._waiting.clear()
+            return False
+        return self._phase != Phase.LINGERING and (self._current is not None or bool(self._waiting))
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """Where the next read goes."""
@@ -174,7 +177,7 @@ class Connection(asyncio.BufferedProtocol):
         self._respond(exchange, _plain(500, "UNKNOWN", "an internal error; the log has its details"), close=True)
 
     def _respond(self, exchange: Exchange, response: Response, *, close: bool = False) -> None:
-        if self._transport.is_closing():
+        if self._transport.is_closing() or (self._ended and self._secure):
             response.close()
             self._done(exchange, response.status, 0)
             return
@@ -290,7 +293,8 @@ class Connection(asyncio.BufferedProtocol):
     def _linger(self, nbytes: int) -> None:
         self._lingered += nbytes
         if self._lingered > _LINGER_BYTES:
-            self._transport.close()
+            # A goodbye under TLS waits for the client's, and takes in what comes until then.
+            self.abort()
 
     def hold(self) -> None:
         """Read no more for now."""

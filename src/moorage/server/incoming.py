@@ -43,6 +43,7 @@ class Incoming:
         self._secure = secure
         self._parser = httptools.HttpRequestParser(self)
         self._raw_left = 0
+        self._upgrading = False
         self.current: Exchange | None = None
         self.refusal: tuple[int, str] | None = None
         self.on_message_begin()
@@ -72,7 +73,7 @@ class Incoming:
         if self.current is not None:
             self.current.body.feed(data[:take])
         if not self._raw_left:
-            self.on_message_complete()
+            self._end_body()
         return data[take:]
 
     def _parse(self, data: memoryview) -> memoryview:
@@ -83,8 +84,7 @@ class Incoming:
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
-            # Nothing is upgraded to: the request is answered as if the header were not there (RFC 9110, 7.8).
-            self._parser = httptools.HttpRequestParser(self)
+            self._ignore_upgrade()
             return data[upgrade.args[0] :]
         except httptools.HttpParserError as error:
             self.refuse(400, _complaint(data, error))
@@ -94,6 +94,20 @@ class Incoming:
         elif self.current is not None and self.refusal is None:
             self._measure_body(self.current, going_on=self.current is current)
         return data[:0]
+
+    def _ignore_upgrade(self) -> None:
+        """Nothing is upgraded to: the request means what it means without the header (RFC 9110, 7.8).
+
+        The parser sees the end of the request in the end of its headers. A body behind them would be taken for
+        requests, so it goes around the parser, or another one is told that it comes in chunks.
+        """
+        self._upgrading = False
+        self._parser = httptools.HttpRequestParser(self)
+        if self.current is not None and self.current.body.remaining is None:
+            self._parser = httptools.HttpRequestParser(_InBody(self))
+            self._parser.feed_data(b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n")
+        elif self.current is not None:
+            self._raw_left = self.current.body.remaining or 0
 
     def _measure_body(self, exchange: Exchange, *, going_on: bool) -> None:
         """Let a body of known length go around the parser, and stop one that is mostly framing."""
@@ -142,6 +156,7 @@ class Incoming:
         """The headers are here."""
         self._in_headers = False
         self._fed = 0
+        self._upgrading = b"upgrade" in self._headers and self._parser.should_upgrade()
         old = self._parser.get_http_version() == "1.0"
         if not old and (b"host" not in self._headers or b"host" in self._repeated):
             self.refuse(400, "a request has one Host header")  # RFC 9112, 3.2
@@ -156,7 +171,11 @@ class Incoming:
             self.current.body.feed(memoryview(body))
 
     def on_message_complete(self) -> None:
-        """The body has ended."""
+        """The body has ended, or headers that ask for an upgrade."""
+        if not self._upgrading:
+            self._end_body()
+
+    def _end_body(self) -> None:
         if self.current is not None:
             ended, self.current = self.current, None
             ended.body.finish()
@@ -182,11 +201,38 @@ class Incoming:
         return Exchange(
             request,
             body,
-            keep_alive=parser.should_keep_alive(),
+            keep_alive=parser.should_keep_alive() and parser.get_method() != b"CONNECT",
             old=old,
             expects=not old and headers.get(b"expect", b"").lower() == b"100-continue",
             started=time.monotonic(),
         )
+
+
+class _InBody:
+    """The callbacks of a parser that begins in the middle of a request: its first headers were heard before."""
+
+    def __init__(self, incoming: Incoming) -> None:
+        self._incoming = incoming
+        self._begun = False
+        self.on_body = incoming.on_body
+        self.on_message_complete = incoming.on_message_complete
+
+    def on_message_begin(self) -> None:
+        if self._begun:
+            self._incoming.on_message_begin()
+
+    def on_url(self, url: bytes) -> None:
+        if self._begun:
+            self._incoming.on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._begun:
+            self._incoming.on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        if self._begun:
+            self._incoming.on_headers_complete()
+        self._begun = True
 
 
 def _complaint(data: memoryview, error: Exception) -> str:

@@ -25,6 +25,8 @@ _SENDFILE_BYTES = 1024 * 1024
 # pieces cost 0.8-1.0 MiB per stalled reader, 16 KiB ones 0.1, at the same throughput within noise.
 _PIECE_BYTES = 32 * 1024
 _WAITING_BYTES = 64 * 1024
+# How much is given to TLS before other connections get their turn.
+_TURN_BYTES = 8 * _PIECE_BYTES
 
 
 class Gone(MoorageError):
@@ -100,7 +102,7 @@ class Sender:
             await (self._write(part) if isinstance(part, bytes) else self._copy(part))
 
     async def _write(self, data: bytes) -> None:
-        if self._lost:
+        if self._lost or self._transport.is_closing():
             raise Gone("the client closed the connection")
         self._transport.write(data)
         self.sent += len(data)
@@ -124,6 +126,10 @@ class Sender:
                 raise Gone("the content is shorter than it should be")
             await self._write(data)
             offset += len(data)
+            if not (offset - part.offset) % _TURN_BYTES:
+                # Others have their turn. And a client may be gone: until the loop comes round and says so, TLS takes
+                # any number of bytes and drops them.
+                await asyncio.sleep(0)
 
     async def _send_past_transport(self, head: bytes, parts: tuple[bytes | Part, ...]) -> None:
         """Give everything to the socket itself, once the transport has nothing left that comes before it."""
