@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import select
 import socket
 import ssl
 from collections.abc import Iterable, Mapping
@@ -95,13 +96,43 @@ class Line:
         """Send all of *data*."""
         self.socket.sendall(data)
 
+    def send_and_receive(self, *pieces: bytes) -> None:
+        """Send every piece and take in what comes meanwhile: neither side waits for the other. TimeoutError if both do.
+
+        In one thread, since Python's TLS sockets are not for two.
+        """
+        before = self.socket.gettimeout()
+        self.socket.setblocking(False)
+        try:
+            for piece in pieces:
+                rest = memoryview(piece)
+                while rest:
+                    rest = rest[self._send_some(rest) :]
+                    self._receive_some()
+        finally:
+            self.socket.settimeout(before)
+
+    def _send_some(self, data: memoryview) -> int:
+        try:
+            return self.socket.send(data)
+        except (BlockingIOError, ssl.SSLWantWriteError, ssl.SSLWantReadError):
+            if not any(select.select([self.socket], [self.socket], [], SECONDS)):
+                raise TimeoutError("neither side goes on") from None
+            return 0
+
+    def _receive_some(self) -> None:
+        try:
+            self.received += self.socket.recv(_READ_BYTES)
+        except (BlockingIOError, ssl.SSLWantWriteError, ssl.SSLWantReadError):
+            pass
+
     def send_until_refused(self, data: bytes, most: int) -> int:
         """Send *data* again and again, *most* bytes in all or until the server closes; how many were taken."""
         taken = 0
         try:
             while taken < most:
                 taken += self.socket.send(data[taken % len(data) :])
-        except (ConnectionError, TimeoutError):
+        except (ConnectionError, TimeoutError, ssl.SSLError):
             pass
         return taken
 

@@ -7,8 +7,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from tests.content import INDEX, MANIFEST, OCTETS, digest_of, encode, image, index
-from tests.hostile.target import REPOSITORY, Target
+from tests.hostile.target import Target
 from tests.raw_http import chunked
+
+BASE = "fuzz/base"
+"""A repository with the target's image; it may be gone by the next request."""
 
 METHODS = (
     "GET",
@@ -26,7 +29,7 @@ METHODS = (
     "",
 )
 NAMES = (
-    REPOSITORY,
+    BASE,
     "fuzz/a",
     "fuzz/b",
     "UPPER",

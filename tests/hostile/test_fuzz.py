@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.content import CONFIG, LAYER, MANIFEST, encode, image
-from tests.hostile.generators import Fuzzer
+from tests.hostile.generators import BASE, Fuzzer
 from tests.hostile.target import REPOSITORY, Target
 from tests.raw_http import Line, head, message
 
@@ -59,6 +59,7 @@ def test_damaged_requests(target: Target, seed: int) -> None:
     answered = 0
 
     for turn in rounds:
+        target.alice.push_image(BASE, "v1", target.layer, config=target.config)
         uploads = [target.alice.begin_upload("fuzz/uploads") for _ in range(10)]
         fuzzer = Fuzzer(target, seed if turn == 0 else secrets.randbits(64), uploads)
         for _ in range(CONNECTIONS):

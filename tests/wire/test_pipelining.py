@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.content import MANIFEST, OCTETS, Client, digest_of, noise
-from tests.raw_http import Answer, Line, chunked, head, message
+from tests.raw_http import Answer, chunked, head, message
 from tests.wire.served import LARGE, REPOSITORY, SMALL, Served, eventually, lines_of
 
 
@@ -72,19 +72,16 @@ KINDS: dict[str, Callable[[Served, int], Step]] = {
 }
 
 
-def _send_in_pieces(line: Line, raw: bytes, cuts: list[int]) -> None:
+def _pieces(raw: bytes, cuts: list[int]) -> list[bytes]:
     edges = [0, *sorted(cut % len(raw) for cut in cuts), len(raw)]
-    for start, end in pairwise(edges):
-        line.send(raw[start:end])
+    return [raw[start:end] for start, end in pairwise(edges)]
 
 
 def _check(steps: list[Step], served: Served, cuts: list[int]) -> None:
     raw = b"".join(step.raw for step in steps)
     with served.line() as line:
-        sender = threading.Thread(target=_send_in_pieces, args=(line, raw, cuts))
-        sender.start()
+        line.send_and_receive(*_pieces(raw, cuts))
         answers = [line.answer(step.method) for step in steps]
-        sender.join()
 
         assert line.silent(0.005)
     assert [answer.status for answer in answers] == [step.status for step in steps]
@@ -141,12 +138,11 @@ def test_every_byte_alone(plain: Served) -> None:
 def test_thousands_behind_one_another(plain: Served) -> None:
     """A client that sends 5,000 requests at once gets 5,000 answers, and others get theirs meanwhile."""
     with plain.line() as line, plain.line() as other:
-        sender = threading.Thread(target=line.send, args=(plain.get("manifests/v1") * 5000,))
-        sender.start()
+        line.send_and_receive(plain.get("manifests/v1") * 2500)
         other.send(plain.get("manifests/v1"))
+        line.send_and_receive(plain.get("manifests/v1") * 2500)
         beside = other.answer()
         answers = [line.answer() for _ in range(5000)]
-        sender.join()
 
     assert beside.body == plain.manifest
     assert {answer.body for answer in answers} == {plain.manifest}
