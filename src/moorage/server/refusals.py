@@ -60,7 +60,7 @@ def make_folders(folders: Folders) -> None:
         for folder in (folders.data, folders.tree, folders.ours, folders.uploads):
             make_directory(folder)
         os.chmod(folders.ours, 0o700)
-        for folder in (folders.data, folders.tree, folders.ours, folders.uploads):
+        for folder in (folders.tree, folders.ours, folders.uploads):
             if not os.access(folder, os.W_OK | os.X_OK):
                 raise PermissionError(0, "permission denied", str(folder))
     except OSError as error:
