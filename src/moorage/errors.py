@@ -1,35 +1,35 @@
 """One tree of errors; leaves carry facts, each face turns them into its own words in one place.
 
-    MoorageError
-    ├── RegistryError              a request that the protocol has a code for (distribution-spec, "Error Codes")
-    │   ├── Unauthorized           UNAUTHORIZED           401
-    │   ├── Denied                 DENIED                 403
-    │   ├── NameInvalid            NAME_INVALID           400
-    │   ├── NameUnknown            NAME_UNKNOWN           404
-    │   ├── TagInvalid             TAG_INVALID            400
-    │   ├── ManifestInvalid        MANIFEST_INVALID       400
-    │   ├── ManifestUnverified     MANIFEST_UNVERIFIED    400
-    │   ├── ManifestUnknown        MANIFEST_UNKNOWN       404
-    │   ├── ManifestBlobUnknown    MANIFEST_BLOB_UNKNOWN  400
-    │   ├── BlobUnknown            BLOB_UNKNOWN           404
-    │   ├── BlobUploadUnknown      BLOB_UPLOAD_UNKNOWN    404
-    │   ├── BlobUploadInvalid      BLOB_UPLOAD_INVALID    400
-    │   ├── DigestInvalid          DIGEST_INVALID         400
-    │   ├── SizeInvalid            SIZE_INVALID           400
-    │   ├── TooLarge               SIZE_INVALID           413
-    │   ├── RangeInvalid           RANGE_INVALID          416
-    │   ├── PaginationNumberInvalid  PAGINATION_NUMBER_INVALID  400
-    │   ├── Unsupported            UNSUPPORTED            405
-    │   ├── UploadBusy             BLOB_UPLOAD_INVALID    409
-    │   ├── TooManyRequests        TOOMANYREQUESTS        429
-    │   ├── StorageFull            UNAVAILABLE            507
-    │   └── Unavailable            UNAVAILABLE            503
-    ├── ClientGone                 the peer closed or went silent in mid-body; nobody is left to answer
-    ├── BadRequest                 HTTP that cannot be understood: 400, 408, 413, 431 without a protocol code
-    ├── ConfigurationError         settings, with file, key and line
-    ├── StartRefused               the server will not start, and why
-    ├── UserError                  a management command that cannot be done as typed
-    └── DataError                  what is stored contradicts itself
+MoorageError
+├── RegistryError              a request that the protocol has a code for (distribution-spec, "Error Codes")
+│   ├── Unauthorized           UNAUTHORIZED           401
+│   ├── Denied                 DENIED                 403
+│   ├── NameInvalid            NAME_INVALID           400
+│   ├── NameUnknown            NAME_UNKNOWN           404
+│   ├── TagInvalid             TAG_INVALID            400
+│   ├── ManifestInvalid        MANIFEST_INVALID       400
+│   ├── ManifestUnverified     MANIFEST_UNVERIFIED    400
+│   ├── ManifestUnknown        MANIFEST_UNKNOWN       404
+│   ├── ManifestBlobUnknown    MANIFEST_BLOB_UNKNOWN  400
+│   ├── BlobUnknown            BLOB_UNKNOWN           404
+│   ├── BlobUploadUnknown      BLOB_UPLOAD_UNKNOWN    404
+│   ├── BlobUploadInvalid      BLOB_UPLOAD_INVALID    400
+│   ├── DigestInvalid          DIGEST_INVALID         400
+│   ├── SizeInvalid            SIZE_INVALID           400
+│   ├── TooLarge               SIZE_INVALID           413
+│   ├── RangeInvalid           RANGE_INVALID          416
+│   ├── PaginationNumberInvalid  PAGINATION_NUMBER_INVALID  400
+│   ├── Unsupported            UNSUPPORTED            405
+│   ├── UploadBusy             BLOB_UPLOAD_INVALID    409
+│   ├── TooManyRequests        TOOMANYREQUESTS        429
+│   ├── StorageFull            UNAVAILABLE            507
+│   └── Unavailable            UNAVAILABLE            503
+├── ClientGone                 the peer closed or went silent in mid-body; nobody is left to answer
+├── BadRequest                 HTTP that cannot be understood: 400, 408, 413, 431 without a protocol code
+├── ConfigurationError         settings, with file, key and line
+├── StartRefused               the server will not start, and why
+├── UserError                  a management command that cannot be done as typed
+└── DataError                  what is stored contradicts itself
 """
 
 from __future__ import annotations
@@ -220,7 +220,9 @@ class BadRequest(MoorageError):
 class ConfigurationError(MoorageError):
     """A setting that is wrong: *source* is a file name, an environment variable or an option; *line* counts from 1."""
 
-    def __init__(self, message: str, source: str | None = None, key: str | None = None, line: int | None = None) -> None:
+    def __init__(
+        self, message: str, source: str | None = None, key: str | None = None, line: int | None = None
+    ) -> None:
         self.message, self.source, self.key, self.line = message, source, key, line
         where = ":".join(str(part) for part in (source, line) if part is not None)
         super().__init__(": ".join(part for part in (where, key, message) if part))
