@@ -218,7 +218,7 @@ class BadRequest(MoorageError):
 
 
 class ConfigurationError(MoorageError):
-    """A setting that is wrong: *source* is a file name, an environment variable or an option; *line* counts from 1."""
+    """A setting that is wrong: *source* is a file, an environment variable or an option; *line* counts from 1."""
 
     def __init__(
         self, message: str, source: str | None = None, key: str | None = None, line: int | None = None

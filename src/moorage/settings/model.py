@@ -148,8 +148,8 @@ class Auth(Section):
     realm: Text = Field(default="Moorage", description="The name that clients show when they ask for a password.")
     anonymous_pull: bool = Field(
         default=False,
-        description="Lets everyone pull without a password. `/v2/` still asks for one, so that `docker login` and pushes"
-        " work; Docker's classic engine (up to version 28) asks only there, and so cannot pull without logging in.",
+        description="Lets everyone pull without a password. `/v2/` still asks for one, so that `docker login` and"
+        " pushes work; Docker's classic engine (up to version 28) asks only there, and so cannot pull without logging in.",
         json_schema_extra=option("--anonymous-pull"),
     )
 
