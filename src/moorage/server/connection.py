@@ -132,6 +132,8 @@ class Connection(asyncio.BufferedProtocol):
         self._incoming.feed(data)
         if self._incoming.refusal is not None:
             self._refuse()
+        elif self._phase == Phase.IDLE and self._incoming.partial:
+            self._enter(Phase.HEADERS)
 
     # Answering.
 
@@ -325,7 +327,8 @@ class Connection(asyncio.BufferedProtocol):
             return
         self._seen = None
         limits = self._serving.limits
-        silent = now - self._since
+        # The server's clock moves once a second: what happened since may have happened a second later.
+        silent = now - self._since - 1
         match self._phase:
             case Phase.IDLE if silent > limits.keep_alive:
                 self._transport.close()
