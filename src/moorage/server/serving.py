@@ -8,14 +8,11 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from moorage.message import Face
 from moorage.observe.access import AccessLog
 from moorage.server.forwarded import Network
-
-if TYPE_CHECKING:
-    from moorage.server.connection import Connection
 
 # One read; uvloop's own buffer has the same size. Shared by all connections of a worker: a read is used up, or copied,
 # before the next one begins, so an idle connection costs no buffer.
@@ -43,6 +40,22 @@ class Limits:
     keep_alive: float = 120
 
 
+class Served(Protocol):
+    """A connection, as its worker sees it."""
+
+    def check(self, now: float) -> None:
+        """Called once a second, *now* being the loop's time: end what has made no progress for too long."""
+        ...
+
+    def drain(self) -> None:
+        """The server is stopping: close if nothing runs here."""
+        ...
+
+    def abort(self) -> None:
+        """Close at once."""
+        ...
+
+
 class Serving:
     """One worker's face, limits, log and clock, and the connections it serves."""
 
@@ -54,7 +67,7 @@ class Serving:
         self.trusted = trusted
         self.loop = asyncio.get_running_loop()
         self.buffer = memoryview(bytearray(READ_BYTES))
-        self.connections: set[Connection] = set()
+        self.connections: set[Served] = set()
         self.draining = False
         self.now = 0.0
         self.date = b""
