@@ -53,9 +53,10 @@ class Bytes:
 
 @dataclass(frozen=True)
 class Volume:
-    """A data folder with its SQLite file."""
+    """A data folder, and its database where that is not its SQLite file."""
 
     data: Path
+    database: str | None = None
 
     @property
     def tree(self) -> Path:
@@ -79,7 +80,7 @@ class Volume:
         """Run *work* as one process of a server would."""
 
         async def main() -> T:
-            application = Application(Settings(data=self.data))
+            application = Application(Settings(data=self.data, database=self.database))
             try:
                 return await work(application)
             finally:
@@ -88,7 +89,7 @@ class Volume:
         return asyncio.run(main())
 
     def sql(self, statement: str, *values: object) -> list[Any]:
-        """Run SQL as nobody should; foreign keys do not hold."""
+        """Run SQL on the SQLite file as nobody should; foreign keys do not hold."""
         with closing(sqlite3.connect(self.data / "moorage" / "moorage.db")) as connection:
             rows = connection.execute(statement, values).fetchall()
             connection.commit()
@@ -116,7 +117,7 @@ async def write_links(application: Application) -> None:
         pass
 
 
-def make_volume(data: Path) -> Volume:
+def make_volume(data: Path, database: str | None = None) -> Volume:
     """A volume with two repositories, an index, a referrer and a shared blob, and its link tree."""
 
     async def fill(application: Application) -> None:
@@ -127,7 +128,7 @@ def make_volume(data: Path) -> Volume:
         await push(application, OTHER, "1", b"{}", SHARED, OTHER_IMAGE)
         await write_links(application)
 
-    asyncio.run(bring_up_to_date(None, data))
-    volume = Volume(data)
+    asyncio.run(bring_up_to_date(database, data))
+    volume = Volume(data, database)
     volume.run(fill)
     return volume

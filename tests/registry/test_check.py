@@ -46,6 +46,7 @@ from moorage.registry.validation import Validation
 from moorage.storage.filesystem import FilesystemBlobStore
 from moorage.storage.links import ClassicLinks
 from tests.content import noise
+from tests.metadata.postgres_server import PostgresServer
 from tests.volumes import (
     CONFIG,
     DEMO,
@@ -108,7 +109,7 @@ def check(
     """What a check finds, after it has repaired what it can if it is to."""
 
     async def work(application: Application) -> list[Finding]:
-        checked = VolumeCheck(subject_of(application, volume, validation), served=served, fast=fast)
+        checked = VolumeCheck(subject_of(application, volume, validation), served=lambda: served, fast=fast)
         findings = await checked.find()
         if repair:
             await checked.repair(None if served else application.links().work_off)
@@ -130,7 +131,7 @@ def test_a_sound_volume_is_in_order(volume: Volume) -> None:
 
     async def work(application: Application) -> tuple[list[Finding], Counts]:
         subject = subject_of(application, volume)
-        return await VolumeCheck(subject, served=False).find(), subject.counts
+        return await VolumeCheck(subject, served=lambda: False).find(), subject.counts
 
     findings, counts = volume.run(work)
 
@@ -478,7 +479,7 @@ def test_beside_a_server_links_are_left_to_it(volume: Volume) -> None:
                 await asyncio.sleep(0.02)
 
         running = asyncio.create_task(server())
-        checked = VolumeCheck(subject_of(application, volume), served=True)
+        checked = VolumeCheck(subject_of(application, volume), served=lambda: True)
         findings = await checked.find()
         await checked.repair(None)
         running.cancel()
@@ -586,7 +587,7 @@ def test_bytes_that_a_request_holds_are_not_unclaimed(volume: Volume) -> None:
         with application.store.stage("f" * 32, new=True) as staging:
             staging.write(b"12345")
             os.utime(volume.data / "moorage" / "uploads" / ("f" * 32), (0, 0))
-            return await VolumeCheck(subject_of(application, volume), served=True).find()
+            return await VolumeCheck(subject_of(application, volume), served=lambda: True).find()
 
     assert volume.run(work) == []
 
@@ -651,3 +652,30 @@ def test_a_link_is_asked_for_once(volume: Volume) -> None:
     volume.run(work)
 
     only(check(volume), LinksBehind)
+
+
+def test_a_volume_on_postgres_is_checked_too(tmp_path: Path) -> None:
+    """The same is found and repaired where the metadata are on a server."""
+    server = PostgresServer()
+    try:
+        volume = make_volume(tmp_path / "data", server.url(server.create()))
+        before = volume.files()
+        sound = check(volume)
+        volume.tag(DEMO, "latest").unlink()
+        volume.blob(LAYER).unlink()
+        put_file(volume, STRANGER)
+
+        findings = check(volume, repair=True)
+        left = check(volume)
+    finally:
+        server.remove()
+
+    assert sound == []
+    assert sorted((type(one).__name__, one.repaired) for one in findings) == [
+        ("BlobDamaged", False),
+        ("FilesUnnamed", True),
+        ("LinkWrong", True),
+    ]
+    assert [type(one) for one in left] == [ContentMissing]
+    link = str(volume.link(DEMO, "_layers", LAYER).relative_to(volume.tree))
+    assert before.keys() - volume.files().keys() == {link, str(volume.blob(LAYER).relative_to(volume.tree))}

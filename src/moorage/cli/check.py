@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from contextlib import ExitStack
+from functools import partial
 
 import click
 
@@ -62,8 +63,8 @@ async def _check(volume: Volume, *, repair: bool, fast: bool) -> tuple[list[Find
                 progress,
                 counts,
             )
-            served = is_locked(volume.folders.lock)
-            checked = VolumeCheck(subject, served=served, fast=fast, patience=_PATIENCE_SECONDS if served else 0)
+            served = partial(is_locked, volume.folders.lock)
+            checked = VolumeCheck(subject, served=served, fast=fast, patience=_PATIENCE_SECONDS)
             findings = await checked.find()
             if repair and findings:
                 with ExitStack() as until_repaired:

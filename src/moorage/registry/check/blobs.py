@@ -20,7 +20,7 @@ from moorage.registry.check.part import Subject, WriteLinks
 _READ_BYTES: Final = 1 << 20
 _PAGE: Final = 64
 # One processor is left to the server (arbitrary).
-_THREADS: Final = max(1, min(4, (os.cpu_count() or 1) - 1))
+_THREADS: Final = max(1, min(4, len(os.sched_getaffinity(0)) - 1))
 
 
 Identity = tuple[int, int, int] | None

@@ -6,7 +6,7 @@ touched, except a tag whose deletion the database remembers: it may be all that 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
@@ -30,10 +30,10 @@ _WAIT_SECONDS: Final = 0.25
 class Links:
     """The part of a check that reads all link files; *unknown*: some of them belong to nothing in the database.
 
-    *served*: a server runs, and works the outbox off.
+    *served* tells whether a server runs, and works the outbox off.
     """
 
-    def __init__(self, subject: Subject, *, served: bool) -> None:
+    def __init__(self, subject: Subject, *, served: Callable[[], bool]) -> None:
         self._subject = subject
         self._database = subject.database
         self._links = subject.links
@@ -66,7 +66,7 @@ class Links:
             return not noted and await self._is_wrong(finding)
         if isinstance(finding, LinksBehind):
             now = await self._behind()
-            stuck = bool(now) and (not self._served or now[0].oldest == finding.oldest)
+            stuck = bool(now) and (not self._served() or now[0].oldest == finding.oldest)
             finding.count = now[0].count if now else 0
             return stuck
         if isinstance(finding, NameDamaged):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from moorage.registry.check.blobs import Blobs
 from moorage.registry.check.findings import DatabaseDamaged, Finding, TreeEmpty
 from moorage.registry.check.integrity import Integrity
@@ -15,11 +17,14 @@ class VolumeCheck:
     """Holds a registry's database, bytes and link files against each other.
 
     It may run beside a server: what looks wrong is looked at once more *patience* seconds later, and only what
-    was wrong both times is told. *served*: a server runs. *fast* trusts that bytes are what they were.
+    was wrong both times is told. *served* tells whether a server runs now. *fast* trusts that bytes are what they were.
     """
 
-    def __init__(self, subject: Subject, *, served: bool, fast: bool = False, patience: float = 0) -> None:
+    def __init__(
+        self, subject: Subject, *, served: Callable[[], bool], fast: bool = False, patience: float = 0
+    ) -> None:
         self._subject = subject
+        self._served = served
         self._patience = patience
         self._integrity = Integrity(subject, fast=fast)
         manifests, links = Manifests(subject), Links(subject, served=served)
@@ -60,7 +65,7 @@ class VolumeCheck:
         self._found += [(part, finding) for finding in await part.find()]
 
     async def _look_again(self) -> None:
-        if self._found and self._patience:
+        if self._found and self._served():
             await self._subject.clock.sleep(self._patience)
         self._found = [(part, finding) for part, finding in self._found if await part.still(finding)]
 
