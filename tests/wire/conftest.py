@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import Iterator
 
 import pytest
@@ -10,7 +9,7 @@ import pytest
 from tests.certificates import Authority
 from tests.content import Client
 from tests.servers import Moorage
-from tests.wire.served import USERS, Served, check_log, fill
+from tests.wire.served import USERS, Served, check_log, fill, trusting
 
 
 @pytest.fixture(scope="session")
@@ -33,8 +32,7 @@ def secure(tmp_path_factory: pytest.TempPathFactory, authority: Authority) -> It
     """A server over TLS; its log must stay clean."""
     pair = authority.issue("127.0.0.1", "registry.test")
     with Moorage(tmp_path_factory.mktemp("secure") / "server", users=USERS, pair=pair) as server:
-        context = ssl.create_default_context(cafile=str(authority.path))
-        yield fill(server, context)
+        yield fill(server, trusting(authority))
         server.stop()
         check_log(server)
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.certificates import Authority
 from tests.content import Client, digest_of, encode, image, noise
 from tests.raw_http import Answer, Line, message
 from tests.servers import Moorage, group_members
@@ -46,6 +47,11 @@ class Served:
         with self.line() as line:
             line.send(raw)
             return line.answer(method)
+
+
+def trusting(authority: Authority) -> ssl.SSLContext:
+    """A client's context that trusts *authority* alone."""
+    return ssl.create_default_context(cafile=str(authority.path))
 
 
 def fill(server: Moorage, context: ssl.SSLContext | None) -> Served:
