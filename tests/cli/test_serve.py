@@ -113,7 +113,7 @@ def test_a_terminal_gets_text_and_ctrl_c_is_quiet(tmp_path: Path) -> None:
 def test_a_chosen_log_format_holds_on_a_terminal(tmp_path: Path) -> None:
     """Who asks for JSON gets JSON everywhere."""
     with OnTerminal(tmp_path, "--auth", "none", "--log-format", "json") as server:
-        text = server.wait_for("workers\"}\n")
+        text = server.wait_for('workers"}\n')
 
     assert {json.loads(line)["event"] for line in text.splitlines()} == {"message"}
 

@@ -35,9 +35,9 @@ _MOST_SHOWN: Final = 20
 
 
 @click.command(epilog="Example: moorage ls tools/busybox")
-@on_volume
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs: exact sizes, times and media types.")
 @click.argument("repository", required=False)
+@on_volume
 def ls(*, volume: Volume, repository: str | None, as_json: bool) -> None:
     """List the repositories, or the tags of one."""
     if repository is None:
@@ -90,9 +90,9 @@ def _list_tags(volume: Volume, repository: RepositoryName, *, as_json: bool) -> 
 
 
 @click.command(epilog="Example: moorage rm tools/busybox:1")
-@on_volume
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 @click.argument("reference")
+@on_volume
 def rm(*, volume: Volume, reference: str, yes: bool) -> None:
     """Remove a tag, or a manifest by its digest with all its tags.
 

@@ -26,10 +26,10 @@ _PATIENCE_SECONDS = 1.5
 
 
 @click.command(epilog="Example: moorage check --repair --data /srv/registry")
-@on_volume
 @click.option("--repair", is_flag=True, help="Repair what can be; nothing that anybody pushed is ever removed.")
 @click.option("--fast", is_flag=True, help="Do not read blobs, only measure them.")
 @click.option("-a", "--all", "everything", is_flag=True, help="Tell of everything, where many things are alike.")
+@on_volume
 def check(*, volume: Volume, repair: bool, fast: bool, everything: bool) -> None:
     """Read back all that the registry promises, and say what is wrong.
 

@@ -20,7 +20,7 @@ _MOST_BYTES: Final = 4096
 def password_options(function: Callable[..., T]) -> Callable[..., T]:
     """Give a command the options that say where the password comes from: *password_stdin* and *generate*."""
     from_stdin: Any = click.option(
-        "--password-stdin", is_flag=True, help="Read the password from standard input, once, up to the end of the line."
+        "--password-stdin", is_flag=True, help="Read the password from standard input; a newline ends it."
     )
     generate: Any = click.option("--generate", is_flag=True, help="Make a password up, and print it.")
     decorated: Callable[..., T] = from_stdin(generate(function))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,12 +18,12 @@ from moorage.settings.origin import Loaded
 T = TypeVar("T")
 
 
-def as_options(only: Sequence[str] | None = None) -> list[click.Parameter]:
-    """A click option for every setting that has a flag, or for those of the paths in *only*.
+def as_options() -> list[click.Parameter]:
+    """A click option for every setting that has a flag.
 
     The value arrives as text under the dotted path with `__` for the dots; the settings check it.
     """
-    return [_option(leaf) for leaf in options() if only is None or leaf.path in only]
+    return [_option(leaf) for leaf in options()]
 
 
 def settings_source(function: Callable[..., T]) -> Callable[..., T]:

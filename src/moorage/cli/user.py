@@ -29,10 +29,10 @@ def user() -> None:
 
 
 @user.command(epilog="Example: moorage user add ann --data /srv/registry")
-@on_volume
 @password_options
 @click.option("--admin", is_flag=True, help="Make the user an administrator.")
 @click.argument("name")
+@on_volume
 def add(*, volume: Volume, name: str, admin: bool, password_stdin: bool, generate: bool) -> None:
     """Add a user who may log in from now on."""
     if (reason := illegal(name)) or len(name.encode()) > _MOST_NAME_BYTES:
@@ -58,9 +58,9 @@ def add(*, volume: Volume, name: str, admin: bool, password_stdin: bool, generat
 
 
 @user.command(epilog="Example: moorage user passwd ann")
-@on_volume
 @password_options
 @click.argument("name")
+@on_volume
 def passwd(*, volume: Volume, name: str, password_stdin: bool, generate: bool) -> None:
     """Set a user's password; the one before is worth nothing from then on."""
     volume.run(lambda database: _found(database, name))
@@ -78,8 +78,8 @@ def passwd(*, volume: Volume, name: str, password_stdin: bool, generate: bool) -
 
 
 @user.command("list", epilog="Example: moorage user list --json")
-@on_volume
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+@on_volume
 def list_(*, volume: Volume, as_json: bool) -> None:
     """List the users."""
     everybody = volume.run(users.everybody)
@@ -107,9 +107,9 @@ _force = click.option("--force", is_flag=True, help="Also where no enabled admin
 
 
 @user.command(epilog="Example: moorage user disable ann")
-@on_volume
 @_force
 @click.argument("name")
+@on_volume
 def disable(*, volume: Volume, name: str, force: bool) -> None:
     """Lock a user out at once, and keep the account."""
 
@@ -122,8 +122,8 @@ def disable(*, volume: Volume, name: str, force: bool) -> None:
 
 
 @user.command(epilog="Example: moorage user enable ann")
-@on_volume
 @click.argument("name")
+@on_volume
 def enable(*, volume: Volume, name: str) -> None:
     """Let a disabled user in again, with the same password."""
 
@@ -136,9 +136,9 @@ def enable(*, volume: Volume, name: str) -> None:
 
 
 @user.command(epilog="Example: moorage user remove ann")
-@on_volume
 @_force
 @click.argument("name")
+@on_volume
 def remove(*, volume: Volume, name: str, force: bool) -> None:
     """Remove a user; what the user has pushed stays."""
 

@@ -29,7 +29,8 @@ from moorage.settings.native import from_environment, load_native
 
 T = TypeVar("T")
 
-_SHARED = ("data", "database")
+# In the order in which click takes options: the last is shown first.
+_SHARED = ("database", "data")
 
 
 @dataclass(frozen=True, slots=True)
