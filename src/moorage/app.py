@@ -131,7 +131,7 @@ class Application:
         prefix = http.prefix.rstrip("/")
         rules = Rules(anonymous_pull=self.settings.auth.anonymous_pull, open=self.settings.auth.kind == "none")
         answers = Answers(self.settings.auth.realm, extra)
-        return Front(V2(self.registry(), self.authenticator(), rules, answers, prefix), prefix, extra)
+        return Front(V2(Shared(self.registry(), rules, answers, prefix), self.authenticator()), prefix, extra)
 
     def chores(self) -> list[Leased]:
         """The background work."""

@@ -33,9 +33,9 @@ async def stat(call: Call) -> Response:
 
 async def _answer(call: Call, *, with_body: bool) -> Response:
     digest = Digest.parse(call.argument)
-    pull = call.face.registry.pull
+    pull = call.shared.registry.pull
     blob = await pull.blob(call.repository, digest)
-    head = _head(call.face.answers.common, digest)
+    head = _head(call.shared.answers.common, digest)
     known = call.request.headers.get(b"if-none-match")
     if known is not None and none_match(known.decode("ascii", "replace"), digest):
         return Response(304, head)
@@ -98,5 +98,5 @@ def _several(head: bytes, blob: StoredBlob, content: bytes | Content, ranges: li
 
 async def delete(call: Call) -> Response:
     """DELETE of a blob: it leaves this repository at once."""
-    await call.face.registry.delete.blob(call.repository, Digest.parse(call.argument))
-    return call.face.answers.answer(202)
+    await call.shared.registry.delete.blob(call.repository, Digest.parse(call.argument))
+    return call.shared.answers.answer(202)

@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
+from moorage.auth.policy import Rules
 from moorage.auth.principal import Principal
 from moorage.errors import BadRequest
 from moorage.message import Request
 from moorage.oci.name import RepositoryName
 from moorage.oci.query import parse_query
+from moorage.registry.registry import Registry
+from moorage.v2.answers import Answers
 
-if TYPE_CHECKING:
-    from moorage.v2.face import V2
+
+class Shared(NamedTuple):
+    """What all calls have in common; *prefix* is the path below which the operator put `/v2/`, without a final slash."""
+
+    registry: Registry
+    rules: Rules
+    answers: Answers
+    prefix: str = ""
 
 
 class Call(NamedTuple):
     """One authorised request: *name* is the repository, None where the route has none; *argument* the raw last part."""
 
-    face: V2
+    shared: Shared
     request: Request
     principal: Principal
     name: RepositoryName | None
@@ -50,4 +59,4 @@ class Call(NamedTuple):
 
     def location(self, rest: str) -> tuple[str, str]:
         """A Location below this repository: a path only, so that no proxy can make it wrong."""
-        return ("Location", f"{self.face.prefix}/v2/{self.repository}/{rest}")
+        return ("Location", f"{self.shared.prefix}/v2/{self.repository}/{rest}")

@@ -7,16 +7,14 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from moorage.auth.authenticator import Authenticator
-from moorage.auth.policy import Rules, allowed
+from moorage.auth.policy import allowed
 from moorage.auth.principal import ANONYMOUS, Principal
 from moorage.errors import BadRequest, Denied, NameInvalid, NameUnknown, RegistryError, Unauthorized, Unsupported
 from moorage.message import Request, Response
 from moorage.oci.credentials import parse_basic
 from moorage.oci.name import RepositoryName, parse_name
-from moorage.registry.registry import Registry
 from moorage.v2 import blobs, listings, manifests, routes, uploads
-from moorage.v2.answers import Answers
-from moorage.v2.call import Call
+from moorage.v2.call import Call, Shared
 from moorage.v2.routes import Target, find_target
 
 _log = logging.getLogger("moorage.v2")
@@ -52,16 +50,13 @@ HANDLERS: dict[tuple[str, str], Handler] = {
 
 @dataclass(frozen=True, slots=True)
 class V2:
-    """The face at `/v2/`, below *prefix* where the operator set one.
+    """The face at `/v2/`.
 
     `authorize` is the only place that decides; every handler runs behind it.
     """
 
-    registry: Registry
+    shared: Shared
     authenticator: Authenticator
-    rules: Rules
-    answers: Answers
-    prefix: str = ""
 
     async def __call__(self, request: Request) -> Response:
         """Answer *request*; every failure that the protocol has a code for becomes that code."""
@@ -69,22 +64,23 @@ class V2:
         try:
             principal = await self.authenticate(request)
             request.principal = principal.name
-            target = find_target(request.path.removeprefix(self.prefix) if self.prefix else request.path)
+            prefix = self.shared.prefix
+            target = find_target(request.path.removeprefix(prefix) if prefix else request.path)
             name = self.authorize(request, principal, target)
             if target is None:
                 raise NameUnknown("no such endpoint", detail={"path": request.path[:200]})
             handler = HANDLERS[target.route.name, request.method]
-            return await handler(Call(self, request, principal, name, target.argument))
+            return await handler(Call(self.shared, request, principal, name, target.argument))
         except (RegistryError, BadRequest) as error:
             if isinstance(error, Unsupported) and not error.allow and target is not None:
                 error.allow = tuple(method for method in target.route.actions if method in _ALWAYS)  # RFC 9110, 15.5.6
             if error.status >= _OUR_TROUBLE:
                 _log.error("request %s: %s: %r", request.id, error, error.__cause__)
-            return self.answers.error(error)
+            return self.shared.answers.error(error)
 
     async def authenticate(self, request: Request) -> Principal:
         """Who asks. Raises Unauthorized for credentials that are wrong or malformed."""
-        if self.rules.open:
+        if self.shared.rules.open:
             return ANONYMOUS
         header = request.headers.get(b"authorization")
         if header is None:
@@ -105,7 +101,7 @@ class V2:
         A stranger learns nothing, not even which paths exist: whatever they may not do is Unauthorized. Raises Denied
         for a principal, NameInvalid for a name outside the grammar, Unsupported for a method that the route lacks.
         """
-        stranger = principal is ANONYMOUS and not self.rules.open
+        stranger = principal is ANONYMOUS and not self.shared.rules.open
         if target is None:
             if stranger:
                 raise Unauthorized
@@ -114,7 +110,7 @@ class V2:
         if action is None and not stranger:
             raise Unsupported(f"{request.method} is not supported here", allow=tuple(target.route.actions))
         name = self._name(request, target, stranger=stranger)
-        if action is None or not allowed(principal, action, name, self.rules):
+        if action is None or not allowed(principal, action, name, self.shared.rules):
             raise Unauthorized if stranger else Denied
         return name
 

@@ -19,7 +19,7 @@ _REFERRERS_HEAD = b'{"schemaVersion":2,"mediaType":"%s","manifests":[' % _INDEX.
 
 async def ping(call: Call) -> Response:
     """The version check, which is also where `docker login` tries its password."""
-    return call.face.answers.document(b"{}", "application/json")
+    return call.shared.answers.document(b"{}", "application/json")
 
 
 def _link(path: str, **parameters: str | int | None) -> tuple[str, str]:
@@ -43,23 +43,23 @@ def _page(call: Call, most: int, *, strict: bool = False) -> tuple[int, str]:
 
 async def tags(call: Call) -> Response:
     """The repository's tags, in ASCII order."""
-    registry = call.face.registry
+    registry = call.shared.registry
     count, after = _page(call, registry.limits.tags_page)
     page = await registry.browse.tags(call.repository, after=after, count=count)
-    path = f"{call.face.prefix}/v2/{call.repository}/tags/list"
+    path = f"{call.shared.prefix}/v2/{call.repository}/tags/list"
     links = (_link(path, n=count, last=page.names[-1]),) if page.more and page.names else ()
-    return call.face.answers.json({"name": call.repository, "tags": page.names}, *links)
+    return call.shared.answers.json({"name": call.repository, "tags": page.names}, *links)
 
 
 async def catalog(call: Call) -> Response:
     """The repositories that this caller may see, in ASCII order."""
-    registry = call.face.registry
+    registry = call.shared.registry
     count, after = _page(call, registry.limits.catalog_page, strict=True)
-    ranges = visible_names(call.principal, Action.CATALOG, call.face.rules).ranges
+    ranges = visible_names(call.principal, Action.CATALOG, call.shared.rules).ranges
     page = await registry.browse.catalog(ranges, after=after, count=count)
-    path = f"{call.face.prefix}/v2/_catalog"
+    path = f"{call.shared.prefix}/v2/_catalog"
     links = (_link(path, n=count, last=page.names[-1]),) if page.more and page.names else ()
-    return call.face.answers.json({"repositories": page.names}, *links)
+    return call.shared.answers.json({"repositories": page.names}, *links)
 
 
 def _restored(media_type: str | None) -> str | None:
@@ -73,7 +73,7 @@ async def referrers(call: Call) -> Response:
     query = call.query()
     artifact_type = _restored(call.single(query, "artifactType"))
     last = call.single(query, "last")
-    registry = call.face.registry
+    registry = call.shared.registry
     found = await registry.browse.referrers(
         call.repository,
         subject,
@@ -85,7 +85,7 @@ async def referrers(call: Call) -> Response:
     if artifact_type:
         headers.append(("OCI-Filters-Applied", "artifactType"))
     if found.last is not None:
-        path = f"{call.face.prefix}/v2/{call.repository}/referrers/{subject}"
+        path = f"{call.shared.prefix}/v2/{call.repository}/referrers/{subject}"
         headers.append(_link(path, artifactType=artifact_type, last=str(found.last)))
     body = b"".join((_REFERRERS_HEAD, b",".join(found.descriptors), b"]}"))
-    return call.face.answers.document(body, _INDEX, *headers)
+    return call.shared.answers.document(body, _INDEX, *headers)

@@ -19,14 +19,14 @@ _MOST_TAGS = 100
 async def pull(call: Call) -> Response:
     """GET of a manifest: the bytes as they were pushed, whatever the Accept header prefers."""
     reference = parse_reference(call.argument)
-    found = await call.face.registry.pull.manifest(call.repository, reference, body=True)
+    found = await call.shared.registry.pull.manifest(call.repository, reference, body=True)
     return _answer(call, found)
 
 
 async def stat(call: Call) -> Response:
     """HEAD of a manifest."""
     reference = parse_reference(call.argument)
-    found = await call.face.registry.pull.manifest(call.repository, reference, body=False)
+    found = await call.shared.registry.pull.manifest(call.repository, reference, body=False)
     return _answer(call, found)
 
 
@@ -34,7 +34,7 @@ def _answer(call: Call, found: StoredManifest) -> Response:
     """The manifest under the digest it is known by. The media type comes without parameters: old clients compare it
     as text."""
     known = call.request.headers.get(b"if-none-match")
-    head, described = _heads(call.face.answers.common, found.digest, found.media_type)
+    head, described = _heads(call.shared.answers.common, found.digest, found.media_type)
     if known is not None and none_match(known.decode("ascii", "replace"), found.digest):
         return Response(304, head)
     return Response(200, described, found.body or b"", declared=found.size)
@@ -53,7 +53,7 @@ async def push(call: Call) -> Response:
     more = _tags(call) if isinstance(reference, Digest) else []
     if b"content-type" in call.request.repeated:
         raise ManifestInvalid("more than one Content-Type")
-    registry = call.face.registry
+    registry = call.shared.registry
     body = await call.request.body.read(registry.limits.manifest_bytes)
     content_type = call.request.header(b"content-type")
     pushed = await registry.push.manifest(call.repository, reference, content_type, body, more, call.who)
@@ -64,7 +64,7 @@ async def push(call: Call) -> Response:
     ]
     if pushed.subject is not None:
         headers.append(("OCI-Subject", str(pushed.subject)))
-    return call.face.answers.answer(201, *headers)
+    return call.shared.answers.answer(201, *headers)
 
 
 def _tags(call: Call) -> list[Tag]:
@@ -78,7 +78,7 @@ async def delete(call: Call) -> Response:
     """DELETE of a tag, which keeps the manifest, or of a manifest with all its tags."""
     reference = parse_reference(call.argument)
     if isinstance(reference, Digest):
-        await call.face.registry.delete.manifest(call.repository, reference, call.who)
+        await call.shared.registry.delete.manifest(call.repository, reference, call.who)
     else:
-        await call.face.registry.delete.tag(call.repository, reference, call.who)
-    return call.face.answers.answer(202)
+        await call.shared.registry.delete.tag(call.repository, reference, call.who)
+    return call.shared.answers.answer(202)

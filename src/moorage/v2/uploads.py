@@ -18,17 +18,17 @@ async def begin(call: Call) -> Response:
     mount = call.single(query, "mount")
     if mount is not None:
         digest = Digest.parse(mount)
-        if await call.face.registry.uploads.mount(call.repository, digest, _sources(call, query)):
+        if await call.shared.registry.uploads.mount(call.repository, digest, _sources(call, query)):
             return _created(call, digest)
     elif "digest" in query:
         digest = _digest(call, query)
-        await call.face.registry.uploads.push(call.repository, digest, call.request.body)
+        await call.shared.registry.uploads.push(call.repository, digest, call.request.body)
         return _created(call, digest)
     algorithm = call.single(query, "digest-algorithm")
-    upload_id = await call.face.registry.uploads.begin(
+    upload_id = await call.shared.registry.uploads.begin(
         call.repository, call.who, "sha256" if algorithm is None else parse_algorithm(algorithm)
     )
-    return call.face.answers.answer(202, *_progress(call, upload_id, 0))
+    return call.shared.answers.answer(202, *_progress(call, upload_id, 0))
 
 
 def _sources(call: Call, query: dict[str, list[str]]) -> tuple[tuple[str, str | None], ...]:
@@ -36,7 +36,7 @@ def _sources(call: Call, query: dict[str, list[str]]) -> tuple[tuple[str, str | 
 
     A source that cannot be read is no error: the client gets a session instead.
     """
-    rules = call.face.rules
+    rules = call.shared.rules
     source = call.single(query, "from")
     if source is None:
         return visible_names(call.principal, Action.PULL, rules).ranges
@@ -55,7 +55,7 @@ def _digest(call: Call, query: dict[str, list[str]]) -> Digest:
 
 
 def _created(call: Call, digest: Digest) -> Response:
-    return call.face.answers.answer(201, call.location(f"blobs/{digest}"), ("Docker-Content-Digest", str(digest)))
+    return call.shared.answers.answer(201, call.location(f"blobs/{digest}"), ("Docker-Content-Digest", str(digest)))
 
 
 def _progress(call: Call, upload_id: str, offset: int) -> tuple[tuple[str, str], ...]:
@@ -69,8 +69,8 @@ def _progress(call: Call, upload_id: str, offset: int) -> tuple[tuple[str, str],
 
 async def status(call: Call) -> Response:
     """GET: how far the session has come."""
-    offset = await call.face.registry.uploads.status(call.repository, call.who, call.argument)
-    return call.face.answers.answer(204, *_progress(call, call.argument, offset))
+    offset = await call.shared.registry.uploads.status(call.repository, call.who, call.argument)
+    return call.shared.answers.answer(204, *_progress(call, call.argument, offset))
 
 
 def _chunk(call: Call) -> Chunk | None:
@@ -84,19 +84,19 @@ def _chunk(call: Call) -> Chunk | None:
 
 async def append(call: Call) -> Response:
     """PATCH: the next bytes, with or without saying where they belong."""
-    uploads = call.face.registry.uploads
+    uploads = call.shared.registry.uploads
     try:
         offset = await uploads.append(call.repository, call.who, call.argument, call.request.body, _chunk(call))
     except RangeInvalid as error:
         await _say_where(call, error)
         raise
-    return call.face.answers.answer(202, *_progress(call, call.argument, offset))
+    return call.shared.answers.answer(202, *_progress(call, call.argument, offset))
 
 
 async def finish(call: Call) -> Response:
     """PUT: perhaps the last bytes, and the digest of all."""
     digest = _digest(call, call.query())
-    uploads = call.face.registry.uploads
+    uploads = call.shared.registry.uploads
     try:
         await uploads.finish(call.repository, call.who, call.argument, digest, call.request.body, _chunk(call))
     except RangeInvalid as error:
@@ -108,7 +108,7 @@ async def finish(call: Call) -> Response:
 async def _say_where(call: Call, error: RangeInvalid) -> None:
     """Tell with a 416 where to go on: regclient resumes from it."""
     try:
-        offset = await call.face.registry.uploads.status(call.repository, call.who, call.argument)
+        offset = await call.shared.registry.uploads.status(call.repository, call.who, call.argument)
     except BlobUploadUnknown as unknown:
         raise unknown from None
     error.headers = _progress(call, call.argument, offset)
@@ -116,5 +116,5 @@ async def _say_where(call: Call, error: RangeInvalid) -> None:
 
 async def cancel(call: Call) -> Response:
     """DELETE: give the session up."""
-    await call.face.registry.uploads.cancel(call.repository, call.who, call.argument)
-    return call.face.answers.answer(204)
+    await call.shared.registry.uploads.cancel(call.repository, call.who, call.argument)
+    return call.shared.answers.answer(204)
