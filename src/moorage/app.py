@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from moorage.auth.authenticator import Authenticator, DatabaseAuthenticator, HtpasswdAuthenticator
@@ -33,6 +33,7 @@ from moorage.storage.blobs import BlobStore
 from moorage.storage.filesystem import FilesystemBlobStore
 from moorage.storage.links import ClassicLinks
 from moorage.v2.answers import Answers, with_nosniff
+from moorage.v2.call import Shared
 from moorage.v2.face import V2
 
 # Every config blob, empty layer and signature of an ordinary registry; per worker.
@@ -159,7 +160,7 @@ class Front:
 
     def __init__(self, v2: V2, prefix: str, extra: list[tuple[str, str]]) -> None:
         self._v2 = v2
-        self._at_root = replace(v2, prefix="")
+        self._at_root = V2(v2.shared._replace(prefix=""), v2.authenticator)
         self._prefix = f"{prefix}/v2"
         self._home = (prefix + "/", "/")
         headers = header_lines(*with_nosniff(extra))

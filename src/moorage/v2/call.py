@@ -15,7 +15,7 @@ from moorage.v2.answers import Answers
 
 
 class Shared(NamedTuple):
-    """What all calls have in common; *prefix* is the path below which the operator put `/v2/`, without a final slash."""
+    """What all calls have in common; *prefix* is the path below which `/v2/` lies, without a final slash."""
 
     registry: Registry
     rules: Rules
