@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.metadata.postgres_server import PostgresServer
 from tests.programs import Shell
 from tests.servers import Moorage
 
@@ -48,6 +49,21 @@ def test_a_registry_with_its_defaults_conforms(tmp_path: Path) -> None:
 
     check(results)
     assert switched_off(results) == ["data.sparse"]
+
+
+def test_a_registry_on_postgresql_conforms(tmp_path: Path) -> None:
+    """The other database engine makes no difference that a client could see."""
+    postgres = PostgresServer()
+    try:
+        url = postgres.url(postgres.create())
+        with Moorage(tmp_path / "server", "--database", url, users=PASSWORDS, environment=SPARSE) as server:
+            results = run_suite(server, tmp_path)
+            assert server.stop() == 0
+    finally:
+        postgres.remove()
+
+    check(results)
+    assert switched_off(results) == []
 
 
 def run_suite(server: Moorage, folder: Path, **toggles: str) -> Path:
