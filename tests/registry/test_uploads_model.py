@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import tempfile
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,6 +87,12 @@ class Running:
     digest: Digest | None
 
 
+def one_of(data: st.DataObject, uploads: Iterable[str]) -> str:
+    """One of them by its place, since their names are random."""
+    known = list(uploads)
+    return known[data.draw(st.integers(0, len(known) - 1))]
+
+
 class UploadsModel(RuleBasedStateMachine):
     """Sessions and blobs as they should be, beside those that are."""
 
@@ -131,7 +137,7 @@ class UploadsModel(RuleBasedStateMachine):
 
     def pick(self, data: st.DataObject) -> str:
         """Some session that is open."""
-        return data.draw(st.sampled_from(sorted(self.sessions)))
+        return one_of(data, self.sessions)
 
     @rule(worker=workers, algorithm=algorithms)
     def open(self, worker: int, algorithm: str) -> None:
@@ -219,7 +225,7 @@ class UploadsModel(RuleBasedStateMachine):
     @rule(data=st.data(), worker=workers, closes=st.booleans(), algorithm=algorithms, to_come=pieces)
     def start(self, data: st.DataObject, worker: int, closes: bool, algorithm: str, to_come: list[bytes]) -> None:  # noqa: FBT001
         """A PATCH or a PUT that takes its time; the PUT's client knows what it will have sent."""
-        upload = data.draw(st.sampled_from(sorted(set(self.sessions) - set(self.running))))
+        upload = one_of(data, [upload for upload in self.sessions if upload not in self.running])
         digest = Digest.of(self.sessions[upload] + b"".join(to_come), algorithm) if closes else None
 
         async def begin() -> Running:
@@ -229,14 +235,17 @@ class UploadsModel(RuleBasedStateMachine):
             else:
                 request = uploads.finish(REPOSITORY, ALICE, upload, digest, source, None)
             task = asyncio.ensure_future(request)
-            await source.began.wait()
+            began = asyncio.ensure_future(source.began.wait())
+            await asyncio.wait({task, began}, return_when=asyncio.FIRST_COMPLETED)
+            if task.done():
+                task.result()
             return Running(task, source, b"", digest)
 
         self.running[upload] = self.run(begin())
 
     def pick_running(self, data: st.DataObject) -> str:
         """Some session that a request is at work on."""
-        return data.draw(st.sampled_from(sorted(self.running)))
+        return one_of(data, self.running)
 
     @precondition(lambda self: self.running)
     @rule(data=st.data(), piece=st.binary(max_size=4))
@@ -304,7 +313,7 @@ class UploadsModel(RuleBasedStateMachine):
     @rule(data=st.data(), worker=workers)
     def ask_for_an_old_one(self, data: st.DataObject, worker: int) -> None:
         """A session that is over stays unknown."""
-        upload = data.draw(st.sampled_from(self.ended))
+        upload = one_of(data, self.ended)
         uploads = self.workers[worker]
         assert self.attempt(uploads.status(REPOSITORY, ALICE, upload)) is BlobUploadUnknown
         assert self.attempt(uploads.append(REPOSITORY, ALICE, upload, Sent(b"x"), None)) is BlobUploadUnknown
@@ -324,7 +333,7 @@ class UploadsModel(RuleBasedStateMachine):
         """Every session is as far as it should be, whoever is asked, and every blob is what was pushed."""
         if not hasattr(self, "sessions"):
             return
-        for number, (upload, content) in enumerate(sorted(self.sessions.items())):
+        for number, (upload, content) in enumerate(self.sessions.items()):
             worker = self.workers[number % WORKERS]
             assert self.run(worker.status(REPOSITORY, ALICE, upload)) == len(content)
         for digest, content in self.blobs.items():
