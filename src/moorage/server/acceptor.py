@@ -20,6 +20,20 @@ _log = logging.getLogger("moorage.server")
 
 _TLS_HELLO = 0x16
 _OUT_OF_FILES = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+# What was wrong with the network of the new connection: there may be another one behind it (accept(2)).
+_UNLUCKY = {
+    errno.ECONNABORTED,
+    errno.EINTR,
+    errno.EPERM,
+    errno.EPROTO,
+    errno.ENOPROTOOPT,
+    errno.EOPNOTSUPP,
+    errno.ENETDOWN,
+    errno.ENETUNREACH,
+    errno.ENONET,
+    errno.EHOSTDOWN,
+    errno.EHOSTUNREACH,
+}
 _PLAIN_ON_TLS = (
     b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nConnection: close\r\n\r\n"
     b"This port speaks TLS: use https://\n"
@@ -41,7 +55,6 @@ class Acceptor:
         self._context = context
         self._most = most
         self._loop = serving.loop
-        self._tasks: set[asyncio.Task[None]] = set()
         self._stopped = False
 
     def start(self) -> None:
@@ -50,35 +63,41 @@ class Acceptor:
             self._loop.add_reader(self._listening.fileno(), self._accept)
 
     def stop(self) -> None:
-        """Take no more connections."""
+        """Take no more connections than the kernel has taken already."""
         self._stopped = True
         self._loop.remove_reader(self._listening.fileno())
+        while self._accept():
+            pass
 
     def _rest(self) -> None:
         self._loop.remove_reader(self._listening.fileno())
         self._loop.call_later(0.5, self.start)
 
-    def _accept(self) -> None:
+    def _accept(self) -> bool:
+        """Take one connection; False if there is none, or none may be taken now."""
         if self._most is not None and len(self._serving.connections) >= self._most:
             self._rest()
-            return
+            return False
         try:
             connection, address = self._listening.accept()
-        except (BlockingIOError, InterruptedError, ConnectionAbortedError):
-            return
+        except BlockingIOError:
+            return False
         except OSError as error:
+            if error.errno in _UNLUCKY:
+                return True
             if error.errno not in _OUT_OF_FILES:
                 raise
             _log.error("no more connections can be taken now: %s (see ulimit -n)", error.strerror)
             self._rest()
-            return
+            return False
         connection.setblocking(False)
         if connection.family != socket.AF_UNIX:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         peer = address[0] if connection.family != socket.AF_UNIX else "unix"
         task = self._loop.create_task(self._connect(connection, peer))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._serving.arriving.add(task)
+        task.add_done_callback(self._serving.arriving.discard)
+        return True
 
     async def _connect(self, connection: socket.socket, peer: str) -> None:
         serving = self._serving
@@ -97,11 +116,14 @@ class Acceptor:
                 connection,
                 ssl=self._context(),
                 ssl_handshake_timeout=serving.limits.header_timeout,
-                ssl_shutdown_timeout=5,
+                ssl_shutdown_timeout=serving.limits.write_timeout,
             )
         except (OSError, ssl.SSLError) as error:
             serving.log.refusal(peer, 0, f"no TLS handshake: {error}")
             connection.close()
+        except asyncio.CancelledError:
+            connection.close()
+            raise
 
     async def _says_hello(self, connection: socket.socket) -> bool:
         """Whether the client begins a TLS handshake; one that speaks HTTP is told where it is."""

@@ -38,8 +38,6 @@ _DRAIN_BYTES = 64 * 1024
 # How much of a refused body is read away so that the client can see the answer, and for how many seconds.
 _LINGER_BYTES = 1024 * 1024
 _LINGER_SECONDS = 5
-# How long a stopping server waits for the rest of a request's headers.
-_DRAIN_SECONDS = 1
 
 
 class Phase(enum.IntEnum):
@@ -70,6 +68,7 @@ class Connection(asyncio.BufferedProtocol):
         self._held = False
         self._closing = False
         self._ended = False
+        self._parting = False
         self._lingered = 0
         self._seen: int | None = None
         self._moved = serving.now
@@ -242,7 +241,7 @@ class Connection(asyncio.BufferedProtocol):
             serving.loop.call_soon(self._next)
         elif self._incoming.refusal is not None:
             self._refuse()
-        elif self._ended:
+        elif self._ended or serving.draining:
             self._transport.close()
         else:
             # What is left of a body that was answered early has as long as headers have.
@@ -325,6 +324,9 @@ class Connection(asyncio.BufferedProtocol):
         if self._sender.pending():
             self._check_writing(now)
             return
+        if self._transport.is_closing():
+            self._check_goodbye()
+            return
         self._seen = None
         limits = self._serving.limits
         # The server's clock moves once a second: what happened since may have happened a second later.
@@ -332,16 +334,13 @@ class Connection(asyncio.BufferedProtocol):
         match self._phase:
             case Phase.IDLE if silent > limits.keep_alive:
                 self._transport.close()
-            case Phase.HEADERS if self._current is None and silent > self._header_patience():
+            case Phase.HEADERS if self._current is None and silent > limits.header_timeout:
                 self._give_up()
             case Phase.HANDLING if self._current is not None and self._current.body.waiting:
                 if silent > limits.body_timeout:
                     self._current.body.lose("the client sent nothing of the body for too long")
             case Phase.LINGERING if silent > _LINGER_SECONDS:
                 self._transport.close()
-
-    def _header_patience(self) -> float:
-        return _DRAIN_SECONDS if self._serving.draining else self._serving.limits.header_timeout
 
     def _give_up(self) -> None:
         """A request takes too long to come. A client that never began one expects no answer."""
@@ -351,6 +350,19 @@ class Connection(asyncio.BufferedProtocol):
         else:
             self._transport.close()
 
+    def _check_goodbye(self) -> None:
+        """TLS waits for the client's goodbye (close_notify); those that keep connections for later do not say it.
+
+        Once the client has had everything for a second, that is the end. Not at once: a queue that the loop keeps
+        below TLS cannot be seen, but it does not outlast an empty one in the kernel for so long.
+        """
+        if not self._sender.delivered():
+            self._parting = False
+        elif self._parting:
+            self.abort()
+        else:
+            self._parting = True
+
     def _check_writing(self, now: float) -> None:
         """End a connection whose client takes nothing of what is sent."""
         seen = self._sender.progress()
@@ -359,10 +371,14 @@ class Connection(asyncio.BufferedProtocol):
         elif now - self._moved > self._serving.limits.write_timeout:
             self.abort()
 
-    def drain(self) -> None:
-        """The server is stopping: close if nothing runs here and nothing has begun."""
-        if self._phase == Phase.IDLE and not self._waiting:
+    def drain(self, *, patient: bool) -> None:
+        """See `Served.drain`."""
+        if self._current is not None or self._waiting or self._transport.is_closing():
+            return
+        if self._phase == Phase.IDLE:
             self._transport.close()
+        elif self._phase == Phase.HEADERS and not patient:
+            self._give_up()
 
     def abort(self) -> None:
         """Close at once."""

@@ -78,6 +78,10 @@ class Sender:
         """Whether something waits in this process for the client to take it."""
         return self.paused or self._waiter is not None or self._transport.get_write_buffer_size() > 0
 
+    def delivered(self) -> bool:
+        """Whether the client has everything that was ever sent."""
+        return not self.pending() and not self._queued()
+
     def progress(self) -> int:
         """A number that changes while the client takes what it is sent.
 
@@ -85,12 +89,16 @@ class Sender:
         minutes for so much and is no stalled one: what it has not acknowledged yet counts too (tcp(7), SIOCOUTQ).
         """
         waiting: int = self._transport.get_write_buffer_size()
+        return self.sent - waiting - self._queued()
+
+    def _queued(self) -> int:
+        """How many bytes the kernel holds that the client has not acknowledged."""
         queued = array.array("i", [0])
         try:
             fcntl.ioctl(self._socket.fileno(), termios.TIOCOUTQ, queued)
         except (OSError, ValueError):
-            return self.sent - waiting
-        return self.sent - waiting - queued[0]
+            return 0
+        return queued[0]
 
     async def send(self, head: bytes, parts: tuple[bytes | Part, ...]) -> None:
         """Send *head* and *parts*. Raises Gone."""

@@ -18,6 +18,9 @@ from moorage.server.forwarded import Network
 # before the next one begins, so an idle connection costs no buffer.
 READ_BYTES = 256 * 1024
 
+# How long a stopping server waits for a handshake, or for the rest of a request's headers.
+_ARRIVAL_SECONDS = 1
+
 STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode("ascii") for status in HTTPStatus}
 
 
@@ -47,8 +50,8 @@ class Served(Protocol):
         """Called once a second, *now* being the loop's time: end what has made no progress for too long."""
         ...
 
-    def drain(self) -> None:
-        """The server is stopping: close if nothing runs here."""
+    def drain(self, *, patient: bool) -> None:
+        """The server is stopping: close if nothing runs here; unless *patient*, also if half a request came."""
         ...
 
     def abort(self) -> None:
@@ -68,6 +71,7 @@ class Serving:
         self.loop = asyncio.get_running_loop()
         self.buffer = memoryview(bytearray(READ_BYTES))
         self.connections: set[Served] = set()
+        self.arriving: set[asyncio.Task[None]] = set()
         self.draining = False
         self.now = 0.0
         self.date = b""
@@ -93,12 +97,21 @@ class Serving:
         """Let running requests end within *seconds*, then cut what is left."""
         self.draining = True
         for connection in list(self.connections):
-            connection.drain()
+            connection.drain(patient=True)
+        self.loop.call_later(_ARRIVAL_SECONDS, self._end_arrivals)
         deadline = self.loop.time() + seconds
-        while self.connections and self.loop.time() < deadline:  # noqa: ASYNC110  (a second's wait, once in a life)
+        while (self.connections or self.arriving) and self.loop.time() < deadline:  # noqa: ASYNC110  (once in a life)
             await asyncio.sleep(0.02)
+        self._end_arrivals()
         for connection in list(self.connections):
             connection.abort()
         if self._ticker is not None:
             self._ticker.cancel()
         self.log.flush()
+
+    def _end_arrivals(self) -> None:
+        """Wait no more for clients that have connected and say nothing, or not all."""
+        for task in self.arriving:
+            task.cancel()
+        for connection in list(self.connections):
+            connection.drain(patient=False)
