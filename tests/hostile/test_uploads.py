@@ -177,28 +177,46 @@ def test_two_content_ranges(target: Target) -> None:
 @pytest.mark.parametrize("how", ["reset", "close"])
 @pytest.mark.parametrize("coding", ["length", "chunks"])
 def test_client_that_vanishes_leaves_what_it_sent(target: Target, coding: str, how: str) -> None:
-    """After a disconnect in mid-body the session says how far it came, and goes on from there to the right digest."""
+    """After a disconnect in mid-body the session says how far it came, and goes on from there to the right digest.
+
+    With a reset the kernel throws away what the server has not read yet, so a slow server is given further chances.
+    """
     data = noise(300_000, seed=3)
-    location = target.alice.begin_upload("uploads/vanished")
+    for _ in range(10 if how == "reset" else 1):
+        location = target.alice.begin_upload("uploads/vanished")
+        _vanish(target, location, data, coding, how)
+        offset = _offset_left(target, location)
+        if offset:
+            break
+
+    finished = target.alice.ask("PUT", f"{location}?digest={digest_of(data)}", None, data[offset:])
+
+    assert 0 < offset <= 200_000, "what was sent before the end was lost"
+    assert finished.status == 201
+
+
+def _vanish(target: Target, location: str, data: bytes, coding: str, how: str) -> None:
+    """Send two thirds of *data* to the session, and be gone."""
     framing = {"Content-Length": str(len(data))} if coding == "length" else {"Transfer-Encoding": "chunked"}
     part = data[:200_000] if coding == "length" else chunked(data[:200_000])[:-5]
     with Line(target.server) as line:
         line.send(head("PATCH", location, {**target.alice.headers, "Content-Type": OCTETS, **framing}) + part)
         if how == "reset":
+            time.sleep(0.05)
             line.reset()
-    offset = 0
+
+
+def _offset_left(target: Target, location: str) -> int:
+    """How many bytes the session has once nobody holds it any more; a chunk far behind its end changes nothing."""
     deadline = time.monotonic() + 10
-    while not offset and time.monotonic() < deadline:
-        answer = target.alice.ask("PATCH", location, {"Content-Range": "0-0"}, b"x")
+    while time.monotonic() < deadline:
+        answer = target.alice.ask("PATCH", location, {"Content-Range": "900000-900000"}, b"x")
+        assert answer.status in {409, 416}
         if answer.status == 416:
-            offset = int(answer.header("range").partition("-")[2]) + 1
-        assert answer.status in {416, 409, 202}
-        assert answer.status != 202, "what was sent before the end was lost"
-
-    finished = target.alice.ask("PUT", f"{location}?digest={digest_of(data)}", None, data[offset:])
-
-    assert 0 < offset <= 200_000
-    assert finished.status == 201
+            status = target.alice.ask("GET", location)
+            return 0 if status.header("range") == "0-0" else int(status.header("range").partition("-")[2]) + 1
+        time.sleep(0.01)
+    raise AssertionError("the session stays locked")
 
 
 def test_two_writers_of_one_upload_never_interleave(target: Target) -> None:
