@@ -1,7 +1,8 @@
 """SQLite: reads inline on the event loop, writes by one thread that commits in groups.
 
 A read is a few microseconds of memory-mapped B-tree, less than a hop to a thread would cost. A commit is an fsync, so
-writes queue for one thread per process, which commits all that wait in one transaction. Processes take turns on a lock
+writes queue for one thread per process, which commits all that wait in one transaction; what need not be durable is
+committed inline too, while nobody else writes. Processes take turns on a lock
 file and not on SQLite's own lock, whose waiters poll: that made the slowest wait a hundred times longer.
 """
 
@@ -21,6 +22,7 @@ from moorage.errors import Unavailable
 from moorage.metadata.database import CompiledStatements, Parameters, Reader, Row, Statement
 from moorage.metadata.known_rows import KnownRows
 from moorage.metadata.sqlite_connection import connect_reader, refuse
+from moorage.metadata.sqlite_shortcut import Shortcut
 from moorage.metadata.sqlite_writer import Job, Writer
 
 T = TypeVar("T")
@@ -40,6 +42,7 @@ class SqliteDatabase:
         self._compiled = CompiledStatements(sqlite_dialect())
         self._connection: sqlite3.Connection | None = None
         self._writer: Writer | None = None
+        self._shortcut: Shortcut | None = None
         self._known: KnownRows
         self._watched = False
 
@@ -62,6 +65,8 @@ class SqliteDatabase:
 
     async def write(self, work: Callable[[Reader], Awaitable[T]], *, durable: bool = True) -> T:
         """See `Database.write`. The work is done also where its caller is cancelled while it waits."""
+        if not durable and (done := self._take_shortcut().run(work)) is not None:
+            return done.result
         if self._writer is None:
             self._watch_forks()
             self._writer = Writer(self._path, self._lock, self._compiled)
@@ -70,10 +75,19 @@ class SqliteDatabase:
         result: T = await job.future
         return result
 
+    def _take_shortcut(self) -> Shortcut:
+        if self._shortcut is None:
+            self._watch_forks()
+            self._shortcut = Shortcut(self._path, self._lock, self._compiled)
+        return self._shortcut
+
     async def close(self) -> None:
         """See `Database.close`; the next call opens it again."""
         writer, self._writer = self._writer, None
+        shortcut, self._shortcut = self._shortcut, None
         self._forget()
+        if shortcut is not None:
+            shortcut.close()
         if writer is not None:
             await asyncio.to_thread(writer.stop)
 
@@ -102,6 +116,7 @@ class SqliteDatabase:
         if self._connection is not None:
             self._connection = self._known = cast("Any", _Inherited(self._connection))
         self._writer = self._writer and cast("Any", _Inherited(self._writer))
+        self._shortcut = self._shortcut and cast("Any", _Inherited(self._shortcut))
 
 
 def _call(method: weakref.WeakMethod[Callable[[], None]]) -> None:

@@ -59,6 +59,15 @@ def connect_writer(path: Path) -> sqlite3.Connection:
     return connection
 
 
+def connect_shortcut(path: Path) -> sqlite3.Connection:
+    """A connection for the event loop, whose commits wait neither for the disk nor for anybody's lock."""
+    connection = connect(path, patience=0)
+    connection.execute("PRAGMA foreign_keys=ON")
+    connection.execute("PRAGMA synchronous=NORMAL")
+    connection.execute("PRAGMA wal_autocheckpoint=0")
+    return connection
+
+
 def refuse(error: sqlite3.Error) -> NoReturn:
     """Raise what *error* means to a client: StorageFull, Unavailable, or *error* itself where it is our own fault."""
     primary = primary_code(error)

@@ -12,14 +12,28 @@ import threading
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from moorage.errors import StorageFull, Unavailable
 from moorage.metadata.database import CompiledStatements, Reader
 from moorage.metadata.sqlite_connection import Transaction, connect_writer, primary_code, refuse
 
+T = TypeVar("T")
+
 # Arbitrary, but bounded: a group holds the lock for a few milliseconds at most.
 _GROUP = 256
+
+
+def drive(work: Callable[[Reader], Awaitable[T]], reader: Reader) -> T:
+    """Run *work* to its end; it cannot suspend, since the reader never does."""
+    steps = work(reader).__await__()
+    try:
+        next(steps)
+    except StopIteration as done:
+        result: T = done.value
+        return result
+    steps.close()
+    raise RuntimeError("a transaction awaited something other than its reader")
 
 
 class Job:
@@ -36,15 +50,10 @@ class Job:
         self.error: BaseException | None = None
 
     def run(self, reader: Reader) -> None:
-        """Drive the work to its end, which is a result or an error; it cannot suspend, since the reader never does."""
+        """Drive the work to its end, which is a result or an error."""
         self.result = self.error = None
         try:
-            steps = self.work(reader).__await__()
-            next(steps)
-            steps.close()
-            self.error = RuntimeError("a transaction awaited something other than its reader")
-        except StopIteration as done:
-            self.result = done.value
+            self.result = drive(self.work, reader)
         except BaseException as error:  # noqa: BLE001 - whatever it is, it belongs to the handler that waits
             self.error = error
 
@@ -126,15 +135,29 @@ class Writer:
         _answer(group)
 
     def _transact(self, connection: sqlite3.Connection, group: list[Job]) -> None:
+        """Commit the group; where a job fails, which is seldom, once more and each so that it can be undone alone."""
         self._set_synchronous(connection, full=any(job.durable for job in group))
         transaction = Transaction(connection, self._compiled)
+        connection.execute("BEGIN IMMEDIATE")
+        for job in group:
+            job.run(transaction)
+            if job.error is not None:
+                break
+        else:
+            connection.execute("COMMIT")
+            return
+        _require_transaction(connection, job)
+        connection.execute("ROLLBACK")
+        if len(group) > 1:
+            self._transact_each(connection, transaction, group)
+
+    def _transact_each(self, connection: sqlite3.Connection, transaction: Transaction, group: list[Job]) -> None:
         connection.execute("BEGIN IMMEDIATE")
         for job in group:
             connection.execute("SAVEPOINT job")
             job.run(transaction)
             if job.error is not None:
-                if not connection.in_transaction:  # SQLite gave up everybody's work, as on a full disk
-                    raise sqlite3.OperationalError("the transaction was rolled back") from job.error
+                _require_transaction(connection, job)
                 connection.execute("ROLLBACK TO job")
             connection.execute("RELEASE job")
         connection.execute("COMMIT")
@@ -165,6 +188,11 @@ class Writer:
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
+
+
+def _require_transaction(connection: sqlite3.Connection, job: Job) -> None:
+    if not connection.in_transaction:  # SQLite gave up everybody's work, as on a full disk
+        raise sqlite3.OperationalError("the transaction was rolled back") from job.error
 
 
 def _fail(group: list[Job], error: BaseException) -> None:
