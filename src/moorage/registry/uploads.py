@@ -93,8 +93,6 @@ class Uploads:
     async def begin(self, repository: RepositoryName, principal: str, algorithm: str = "sha256") -> str:
         """Open a session and return its id. Raises TooManyRequests when the principal has too many open."""
         self._gates.require_write()
-        if await uploads.count(self._database, principal) >= self._limits.uploads_per_principal:
-            raise TooManyRequests("too many uploads are open; finish or cancel some", retry_after=60)
         now = self._clock.now()
         upload = Upload(
             id=secrets.token_hex(16),
@@ -107,15 +105,18 @@ class Uploads:
             started_at=now,
             updated_at=now,
         )
-        await self._database.write(lambda transaction: uploads.add(transaction, upload), durable=False)
+
+        async def work(transaction: Reader) -> None:
+            if await uploads.count(transaction, principal) >= self._limits.uploads_per_principal:
+                raise TooManyRequests("too many uploads are open; finish or cancel some", retry_after=60)
+            await uploads.add(transaction, upload)
+
+        await self._database.write(work, durable=False)
         return upload.id
 
     async def find(self, repository: RepositoryName, principal: str, upload_id: str) -> Upload:
         """The session. Raises BlobUploadUnknown where it is not this repository's and this principal's."""
-        found = await uploads.find(self._database, upload_id)
-        if found is None or found.repository != repository or found.principal != principal:
-            raise BlobUploadUnknown(detail={"upload": upload_id})
-        return found
+        return _theirs(await uploads.find(self._database, upload_id), repository, principal, upload_id)
 
     async def status(self, repository: RepositoryName, principal: str, upload_id: str) -> int:
         """How many bytes of the session are kept. Raises BlobUploadUnknown."""
@@ -210,32 +211,36 @@ class Uploads:
 
     async def _enter(self, repository: RepositoryName, principal: str, upload_id: str) -> tuple[Upload, Staging]:
         """The session as it is once its bytes are locked, and those bytes, cut to what the row says."""
-        upload = await self.find(repository, principal, upload_id)
-        staging = await self._stage(upload)
+        staging = await self._stage(repository, principal, upload_id)
         try:
-            upload = await self.find(repository, principal, upload_id)
+            upload = await uploads.find(self._database, upload_id)
+            if upload is None:  # ended meanwhile: these are nobody's bytes
+                staging.discard()
+            upload = _theirs(upload, repository, principal, upload_id)
             if staging.size < upload.offset:  # the machine stopped before they were on the disk
                 upload = upload._replace(offset=staging.size, digest=None)
                 await self._advance(upload_id, staging.size, None)
             elif staging.size > upload.offset:
                 staging.truncate(upload.offset)
-        except BlobUploadUnknown:  # ended meanwhile: these are nobody's bytes
-            staging.discard()
-            raise
         except BaseException:
             staging.close()
             raise
         return upload, staging
 
-    async def _stage(self, upload: Upload) -> Staging:
+    async def _stage(self, repository: RepositoryName, principal: str, upload_id: str) -> Staging:
+        """The session's bytes, locked; most sessions have some, so the row is looked at only where there are none."""
         try:
-            return self._store.stage(upload.id, new=False)
+            return self._store.stage(upload_id, new=False)
+        except UploadBusy:
+            await self.find(repository, principal, upload_id)
+            raise
         except BlobUploadUnknown:
+            upload = await self.find(repository, principal, upload_id)
             if upload.offset:
                 # Committed by a process that stopped before it could say so, or lost: it cannot go on.
-                await self._remove(upload.id)
+                await self._remove(upload_id)
                 raise
-        return self._store.stage(upload.id, new=True)
+        return self._store.stage(upload_id, new=True)
 
     async def _resume(self, upload: Upload, staging: Staging) -> _Hash:
         running = self._running.take(upload.id, upload.offset)
@@ -325,6 +330,12 @@ class Uploads:
         blob_id = await blobs.add(transaction, digest, size, location, now)
         await blobs.link(transaction, repository_id, blob_id, now)
         await outbox.note(transaction, outbox.Kind.LAYER, repository, digest.key)
+
+
+def _theirs(upload: Upload | None, repository: RepositoryName, principal: str, upload_id: str) -> Upload:
+    if upload is None or upload.repository != repository or upload.principal != principal:
+        raise BlobUploadUnknown(detail={"upload": upload_id})
+    return upload
 
 
 def _check_order(upload: Upload, chunk: Chunk | None, length: int | None) -> None:
