@@ -43,8 +43,9 @@ def uploads(tmp_path: Path) -> Path:
 
 
 def names(folder: Path) -> list[str]:
-    """Every file and folder below *folder*."""
-    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
+    """Every file and folder below *folder*, without the shards, all made in advance, that are empty."""
+    paths = folder.rglob("*")
+    return sorted(str(path.relative_to(folder)) for path in paths if len(path.name) != 2 or any(path.iterdir()))
 
 
 @pytest.mark.parametrize("digest", [HELLO, HELLO_512], ids=lambda digest: digest.algorithm)
@@ -68,7 +69,7 @@ def test_deleted_blob_leaves_no_folder(store: FilesystemBlobStore, root: Path) -
 
     asyncio.run(store.delete(location))
 
-    assert names(root) == ["blobs", "blobs/sha256", f"blobs/sha256/{HELLO.hex[:2]}"]
+    assert names(root) == ["blobs", "blobs/sha256"]
 
 
 @pytest.mark.parametrize(

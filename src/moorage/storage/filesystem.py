@@ -9,8 +9,8 @@ What one commit costs, and why nothing less will do:
 4. fsync of its parent: the entry `<hex>` in that. Also when the directory was there already, because another process
    may have made it a moment ago and not come so far yet.
 
-The directories above are flushed once per process and then known to be durable, since nobody removes them. On a
-journaling file system the threads of simultaneous commits share the journal's commits.
+The directories above are made and flushed once per process and then known to be durable, since nobody removes them.
+On a journaling file system the threads of simultaneous commits share the journal's commits.
 
 Rename and not link: a file that is a blob and a staged upload at once could be spoilt by whoever goes on with the
 upload after a crash. The price is that an upload whose directories could not be flushed is gone.
@@ -18,15 +18,14 @@ upload after a crash. The price is that an upload whose directories could not be
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import os
 import re
 import secrets
 import stat
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 from moorage.durable import fsync_directory, make_directory
@@ -37,6 +36,7 @@ from moorage.storage.blobs import UPLOAD_ID, Content, Staging
 from moorage.storage.content import FileContent
 from moorage.storage.faults import fault
 from moorage.storage.staging import FileStaging, WriteBack
+from moorage.storage.threads import Threads
 
 _SHARD = re.compile(r"[0-9a-f]{2}", re.ASCII)
 _HEX = re.compile(r"[0-9a-f]+", re.ASCII)
@@ -59,7 +59,7 @@ class FilesystemBlobStore:
         self._root = root
         self._uploads = uploads
         self._durable: set[str] = set()
-        self._threads: ThreadPoolExecutor | None = None
+        self._threads = Threads(_THREADS, "blobs")
         self._write_back = WriteBack()
         try:
             make_directory(root)
@@ -97,12 +97,12 @@ class FilesystemBlobStore:
         # A descriptor of its own: the caller may be cancelled and close the staging while the thread still works.
         descriptor = staging.duplicate()
         try:
-            work = self._pool().submit(self._commit, staging.path, descriptor, path)
+            work = self._threads.submit(partial(self._commit, staging.path, descriptor, path))
         except BaseException:
             os.close(descriptor)
             raise
         try:
-            await asyncio.shield(asyncio.wrap_future(work))
+            await work
         except OSError as error:
             staging.measure()
             if not os.path.lexists(staging.path):
@@ -132,37 +132,43 @@ class FilesystemBlobStore:
 
     def _place(self, staged: str, path: str) -> None:
         folder = os.path.dirname(path)
-        shard = os.path.dirname(folder)
+        algorithm = os.path.dirname(os.path.dirname(folder))
         for _ in range(_ATTEMPTS):
             try:
-                self._make_shard(shard)
+                self._make_shards(algorithm)
                 with suppress(FileExistsError):
                     os.mkdir(folder)
                 os.rename(staged, path)
             except FileNotFoundError:
                 # A simultaneous delete of the same blob took its folder, or somebody the shard behind our back.
-                self._durable.discard(shard)
+                self._durable.discard(algorithm)
             else:
                 return
         raise OSError(errno.EBUSY, os.strerror(errno.EBUSY), path)
 
-    def _make_shard(self, shard: str) -> None:
-        """Make the directory `blobs/<algorithm>/<two hex digits>` and its parents, durably; once per process."""
-        if shard in self._durable:
+    def _make_shards(self, folder: str) -> None:
+        """Make the directories `<two hex digits>` of *folder*, `blobs/<algorithm>`, durably; once per process.
+
+        All at once, since one by one each would cost three more fsyncs in the middle of somebody's push.
+        """
+        if folder in self._durable:
             return
-        os.makedirs(shard, exist_ok=True)
-        # From the new directory's parent up to the root, whoever made them: it may not have flushed them yet.
-        folder = shard
-        while folder != str(self._root):
-            folder = os.path.dirname(folder)
-            fsync_directory(folder)
-        self._durable.add(shard)
+        os.makedirs(folder, exist_ok=True)
+        for number in range(256):
+            with suppress(FileExistsError):
+                os.mkdir(f"{folder}/{number:02x}")
+        # Up to the root, whoever made them: it may not have flushed them yet.
+        fsync_directory(folder)
+        above = folder
+        while above != str(self._root):
+            above = os.path.dirname(above)
+            fsync_directory(above)
+        self._durable.add(folder)
 
     async def delete(self, location: str) -> bool:
         path = self._path(location)
-        loop = asyncio.get_running_loop()
         try:
-            return await loop.run_in_executor(self._pool(), _delete, path)
+            return await self._threads.submit(partial(_delete, path))
         except OSError as error:
             raise fault(error) from error
 
@@ -193,11 +199,6 @@ class FilesystemBlobStore:
         if layout.LOCATION.fullmatch(location) is None:
             raise ValueError(f"not a location of this store: {location!r}")
         return f"{self._root}/{location}"
-
-    def _pool(self) -> ThreadPoolExecutor:
-        if self._threads is None:
-            self._threads = ThreadPoolExecutor(_THREADS, "blobs")
-        return self._threads
 
 
 def _delete(path: str) -> bool:
