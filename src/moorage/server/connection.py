@@ -22,7 +22,7 @@ from moorage.message import Response
 from moorage.server.drive import Rest
 from moorage.server.exchange import Exchange
 from moorage.server.incoming import Incoming
-from moorage.server.sending import Gone, Sender
+from moorage.server.sending import ClosedTransport, Gone, Sender
 from moorage.server.serving import STATUS_LINES, Serving
 
 if TYPE_CHECKING:
@@ -85,6 +85,7 @@ class Connection(asyncio.BufferedProtocol):
         """The connection is gone, whoever ended it."""
         self._serving.connections.discard(self)
         self._closing = True
+        self._transport = ClosedTransport()
         self._sender.lose()
         for exchange in (self._current, self._incoming.current):
             if exchange is not None:

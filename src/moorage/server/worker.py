@@ -15,6 +15,7 @@ import uvloop
 
 from moorage.message import Face
 from moorage.observe.access import AccessLog, NoAccessLog
+from moorage.server import heap
 from moorage.server.acceptor import Acceptor
 from moorage.server.forwarded import Network
 from moorage.server.serving import Limits, Serving
@@ -25,6 +26,7 @@ _log = logging.getLogger("moorage.server")
 # A changed certificate is in force within a second.
 _LOOK_SECONDS = 0.5
 _FLUSH_SECONDS = 0.25
+_TRIM_SECONDS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +60,7 @@ class Work:
 def run(work: Work) -> None:
     """Serve until SIGTERM, then drain."""
     gc.freeze()
+    heap.keep_large_buffers_off()
     uvloop.run(_serve(work))
 
 
@@ -81,7 +84,7 @@ async def _serve(work: Work) -> None:
     ]
     for acceptor in acceptors:
         acceptor.start()
-    chores = [asyncio.create_task(_flush(serving.log))]
+    chores = [asyncio.create_task(_flush(serving.log)), asyncio.create_task(_trim())]
     if certificates is not None:
         chores.append(asyncio.create_task(_watch(certificates)))
     await stop.wait()
@@ -111,3 +114,9 @@ async def _flush(log: AccessLog) -> None:
     while True:
         await asyncio.sleep(_FLUSH_SECONDS)
         log.flush()
+
+
+async def _trim() -> None:
+    while True:
+        await asyncio.sleep(_TRIM_SECONDS)
+        heap.trim()
