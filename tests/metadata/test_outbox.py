@@ -39,7 +39,21 @@ def test_a_change_that_is_done_is_forgotten_alone(home: Home) -> None:
         await _note_all(database)
         last = (await outbox.next_changes(database, 100))[-1]
         for _ in range(2):
-            await database.write(lambda transaction: outbox.remove(transaction, last))
+            await database.write(lambda transaction: outbox.remove(transaction, [last]))
         return [(change.kind, change.repository, change.key) for change in await outbox.next_changes(database, 100)]
 
     assert home.run(scenario) == CHANGES[:-1]
+
+
+def test_any_number_of_changes_is_forgotten_at_once(home: Home) -> None:
+    """A whole batch goes in one transaction, whatever its size, and what was noted after it stays."""
+
+    async def scenario(database: Database) -> list[tuple[Kind, str, bytes]]:
+        for _ in range(63):
+            await _note_all(database)
+        batch = await outbox.next_changes(database, 1000)
+        await _note_all(database)
+        await database.write(lambda transaction: outbox.remove(transaction, batch))
+        return [(change.kind, change.repository, change.key) for change in await outbox.next_changes(database, 1000)]
+
+    assert home.run(scenario) == CHANGES

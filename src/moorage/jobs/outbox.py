@@ -8,7 +8,7 @@ removed once the files they led to have reached the disk.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 
 from moorage.metadata import blobs, manifests, outbox
 from moorage.metadata.database import Database, Reader
@@ -41,9 +41,8 @@ class LinkWriter:
         return len(changes) == _BATCH
 
     async def _forget(self, changes: Sequence[Change]) -> None:
-        async def work(transaction: Reader) -> None:
-            for change in changes:
-                await outbox.remove(transaction, change)
+        def work(transaction: Reader) -> Awaitable[None]:
+            return outbox.remove(transaction, changes)
 
         await self._database.write(work, durable=False)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from sqlalchemy import bindparam, delete, select
@@ -40,7 +41,11 @@ _NEXT = Statement(
         .limit(bindparam("count"))
     )
 )
-_REMOVE = Statement(lambda insert: delete(outbox).where(outbox.c.id == bindparam("change")))
+# One by one, a batch would hold the writers' lock for as long as a hundred pushes do.
+_AT_ONCE = 100
+_REMOVE = Statement(
+    lambda insert: delete(outbox).where(outbox.c.id.in_([bindparam(f"change_{place}") for place in range(_AT_ONCE)]))
+)
 
 
 async def note(transaction: Reader, kind: Kind, repository: str, key: bytes) -> None:
@@ -54,6 +59,9 @@ async def next_changes(reader: Reader, count: int) -> list[Change]:
     return [Change(row[0], Kind(row[1]), row[2], row[3]) for row in rows]
 
 
-async def remove(transaction: Reader, change: Change) -> None:
-    """Forget a change whose link is written."""
-    await transaction.rows(_REMOVE, {"change": change.id})
+async def remove(transaction: Reader, changes: Sequence[Change]) -> None:
+    """Forget changes whose links are written."""
+    for start in range(0, len(changes), _AT_ONCE):
+        ids = [change.id for change in changes[start : start + _AT_ONCE]]
+        ids += ids[-1:] * (_AT_ONCE - len(ids))  # twice is once
+        await transaction.rows(_REMOVE, {f"change_{place}": change for place, change in enumerate(ids)})
