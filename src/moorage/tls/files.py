@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from moorage.errors import ConfigurationError
+from moorage.tls.handshake import TellingSslObject
 
 _log = logging.getLogger("moorage.tls")
 
@@ -65,6 +66,7 @@ class CertificateFiles:
 
     def _load(self) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.sslobject_class = TellingSslObject
         context.minimum_version = _VERSIONS[self._policy.minimum]
         context.set_alpn_protocols(["http/1.1"])
         context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_CIPHER_SERVER_PREFERENCE
