@@ -60,13 +60,20 @@ class Target(NamedTuple):
 _BY_KIND = {"manifests": MANIFEST, "blobs": BLOB, "referrers": REFERRERS}
 
 
-@lru_cache(maxsize=8192)
+# Longer paths than any name and digest make are looked at anew each time: remembering them would fill the memory.
+_MOST_REMEMBERED = 512
+
+
 def find_target(raw: str) -> Target | None:
     """The target of a raw path, or None. Nothing is checked against a grammar yet.
 
     Percent escapes are decoded, but for those of a slash: a name that holds one stays as it is, and matches no grammar.
     Raises BadRequest for escapes that are none.
     """
+    return _remember_target(raw) if len(raw) <= _MOST_REMEMBERED else _find_target(raw)
+
+
+def _find_target(raw: str) -> Target | None:
     path = raw if "%" not in raw or "%2f" in raw.lower() else decode_component(raw)
     if path in {"/v2/", "/v2"}:
         return Target(PING, "", "")
@@ -84,3 +91,6 @@ def find_target(raw: str) -> Target | None:
         return Target(TAGS, repository, "")
     route = _BY_KIND.get(kind)
     return None if route is None else Target(route, repository, argument)
+
+
+_remember_target = lru_cache(maxsize=8192)(_find_target)
