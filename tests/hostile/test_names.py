@@ -6,6 +6,8 @@ import pytest
 
 from tests.content import MANIFEST, Client, encode, image
 from tests.hostile.target import Target
+from tests.raw_http import Line, message
+from tests.wire.served import memory
 
 LONG = "/".join(["abcdefgh"] * 28) + "/abcd"
 assert len(LONG) == 256
@@ -129,3 +131,16 @@ def test_bad_name_changes_nothing(target: Target) -> None:
 def _catalog(client: Client) -> list[str]:
     names: list[str] = client.ask("GET", "/v2/_catalog").json()["repositories"]
     return names
+
+
+def test_strange_paths_are_not_remembered(target: Target) -> None:
+    """Thousands of long paths, all different, leave nothing behind in memory."""
+    before = memory(target.server)
+    with Line(target.server) as line:
+        for turn in range(40):
+            paths = [f"/v2/{turn}/{number}/{'a' * 7900}/tags/list" for number in range(100)]
+            line.send_and_receive(*(message("GET", path) for path in paths))
+            statuses = {line.answer().status for _ in paths}
+
+    assert statuses == {401}
+    assert memory(target.server) - before < 16 << 20
