@@ -149,7 +149,8 @@ class Auth(Section):
     anonymous_pull: bool = Field(
         default=False,
         description="Lets everyone pull without a password. `/v2/` still asks for one, so that `docker login` and"
-        " pushes work; Docker's classic engine (up to version 28) asks only there, and so cannot pull without logging in.",
+        " pushes work; Docker's classic engine (up to version 28) asks only there, and so cannot pull without"
+        " logging in.",
         json_schema_extra=option("--anonymous-pull"),
     )
 
