@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(files, min(most, 65536)), most))
     with tempfile.TemporaryDirectory(prefix="moorage-bench-", dir=options.folder) as folder:
         registries = _registries(options, Path(folder))
-        results = run(cases, registries, scale)
+        results = run(cases, registries, scale, options.patience)
         report = as_markdown(results, registries, scale)
         print(report)
         if options.keep:
@@ -63,6 +63,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--keep", action="store_true", help="write the report and the JSON file below bench/results")
     parser.add_argument(
         "--folder", help="where the registries keep their data; the default is the system's for temporary files"
+    )
+    parser.add_argument(
+        "--patience",
+        type=float,
+        default=0,
+        metavar="SECONDS",
+        help="wait so long for a quiet machine before each sample",
     )
     for name in ("rounds", "seconds", "tags", "repositories", "readers"):
         parser.add_argument(f"--{name}", type=int, help="instead of what --quick or --full says")

@@ -10,6 +10,7 @@ from bench.cases.seed import seed
 from bench.drivers import Unexpected
 from bench.measure import Case, Row, Sample, Scale
 from bench.registries import ANONYMOUS, MODES, Registry
+from bench.tree import wait_for_quiet
 
 
 @dataclass
@@ -26,8 +27,11 @@ class Results:
         self.samples.setdefault(row.name, {}).setdefault(registry, []).append(sample)
 
 
-def run(cases: Sequence[Case], registries: Sequence[Registry], scale: Scale) -> Results:
-    """Seed every registry, then run the cases, grouped by mode."""
+def run(cases: Sequence[Case], registries: Sequence[Registry], scale: Scale, patience: float = 0) -> Results:
+    """Seed every registry, then run the cases, grouped by mode.
+
+    Before each sample wait up to *patience* seconds for a quiet machine.
+    """
     results = Results()
     for registry in registries:
         _say(f"seeding {registry.name}")
@@ -45,20 +49,21 @@ def run(cases: Sequence[Case], registries: Sequence[Registry], scale: Scale) -> 
             for registry in registries:
                 registry.start(mode)
             for case in chosen:
-                _run_case(case, registries, scale, results)
+                _run_case(case, registries, scale, results, patience)
         finally:
             for registry in registries:
                 registry.stop()
     return results
 
 
-def _run_case(case: Case, registries: Sequence[Registry], scale: Scale, results: Results) -> None:
+def _run_case(case: Case, registries: Sequence[Registry], scale: Scale, results: Results, patience: float) -> None:
     failed: set[str] = set()
     for number in range(min(scale.rounds, case.rounds or scale.rounds)):
         for place in range(len(registries)):
             registry = registries[(place + number) % len(registries)]
             if registry.name in failed:
                 continue
+            wait_for_quiet(patience)
             try:
                 samples = case.run(registry, number, scale)
             except (Unexpected, OSError) as error:

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
+# Processors that may be busy with something else while the machine still counts as quiet (arbitrary).
+_QUIET = 0.1
 
 
 def members(root: int) -> list[int]:
@@ -75,6 +77,16 @@ def _own() -> float:
         used.ru_utime + used.ru_stime
         for used in map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     )
+
+
+def wait_for_quiet(seconds: float) -> None:
+    """Wait until the machine has been idle for half a second, but no longer than *seconds*."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        busy, _ = _machine()
+        time.sleep(0.5)
+        if _machine()[0] - busy < 0.5 * _QUIET:
+            return
 
 
 @dataclass(frozen=True)
