@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -17,7 +18,7 @@ def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
     folder = tmp_path_factory.mktemp("hostile")
     witnessed = folder / "witnessed"
     environment = {
-        "PYTHONPATH": str(WITNESS),
+        "PYTHONPATH": os.pathsep.join(filter(None, (str(WITNESS), os.environ.get("PYTHONPATH")))),
         "MOORAGE_WITNESS": str(witnessed),
         "MOORAGE_HTTP_LIMITS_BLOB_BYTES": str(BLOB_BYTES),
     }

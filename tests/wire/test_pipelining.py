@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import random
 import threading
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -162,17 +164,46 @@ def test_half_close_behind_a_pipeline(plain: Served, count: int) -> None:
     assert {answer.body for answer in answers[:-1]} <= {plain.manifest}
 
 
-def test_nothing_behind_connection_close(plain: Served) -> None:
-    """What is pipelined behind `Connection: close` is neither answered nor done."""
-    digest = digest_of(b"behind the end")
-    push = message("POST", f"/v2/wire/behind/blobs/uploads/?digest={digest}", plain.alice.headers, b"behind the end")
+def test_order_when_the_socket_is_full(served: Served) -> None:
+    """Answers that the kernel takes from a file and answers from memory stay in order when neither fits any more."""
+    choice = random.Random(72)
+    steps: list[tuple[bytes, bytes]] = []
+    for _ in range(25):
+        steps += [(served.blob(SMALL), SMALL)] * choice.randrange(60)
+        start = choice.randrange(len(LARGE) - 300_000)
+        end = start + choice.randrange(70_000, 300_000)
+        steps.append((served.blob(LARGE, {"Range": f"bytes={start}-{end - 1}"}), LARGE[start:end]))
+    with served.line(receive_buffer=4096) as line:
+        line.socket.settimeout(0.3)
+        with suppress(TimeoutError):
+            line.send(b"".join(raw for raw, _ in steps))
+        line.socket.settimeout(20)
+
+        for number, (_, body) in enumerate(steps):
+            assert line.answer().body == body, number
+            if not choice.randrange(50):
+                time.sleep(0.02)
+
+
+@pytest.mark.parametrize("how", ["told to close", "refused with an endless body"])
+def test_nothing_behind_the_last_answer(plain: Served, how: str) -> None:
+    """What is pipelined behind an answer that ends the connection is neither answered nor done."""
+    digest = digest_of(how.encode())
+    push = message("POST", f"/v2/wire/behind/blobs/uploads/?digest={digest}", plain.alice.headers, how.encode())
+    if how == "told to close":
+        last = plain.get("manifests/v1", {"Connection": "close"})
+    else:
+        last = head("PUT", "/v2/wire/behind/manifests/t", {"Transfer-Encoding": "chunked"}) + chunked(b"abc")
     with plain.line() as line:
-        line.send(plain.get("manifests/v1", {"Connection": "close"}) + push)
+        line.send(plain.get("manifests/v1"))
+        assert line.answer().status == 200  # this worker knows the password now, and answers at once
+        line.send(last + push)
         answer = line.answer()
         rest = line.rest()
 
     assert answer.closes
     assert rest == b""
+    time.sleep(0.3)
     assert plain.alice.ask("HEAD", f"/v2/wire/behind/blobs/{digest}").status == 404
 
 

@@ -59,6 +59,7 @@ def test_running_transfers_are_finished(stopping: Served) -> None:
         server.process.terminate() if server.process else None
         assert eventually(lambda: _refused(server))
         assert idle.rest() == b""
+        time.sleep(1.5)  # longer than anybody is waited for who has not begun
         up.send(fresh[SIZE // 2 :])
         pushed = up.answer()
         pulled = down.answer()
