@@ -14,7 +14,7 @@ import sys
 from abc import ABC, abstractmethod
 from pathlib import Path
 
-from moorage.durable import write_file
+from moorage.durable import fsync_directory, write_file
 from moorage.errors import BlobUnknown, BlobUploadUnknown, StartRefused, StorageFull, Unavailable
 from moorage.oci.digest import Digest
 from moorage.oci.name import parse_name
@@ -50,8 +50,21 @@ class Scenario(ABC):
         """What must hold afterwards, with nothing failing any more."""
 
 
+def make_most_shards(folder: Path) -> None:
+    """All directories of the first blob's making but three: that each of 256 fails alike needs no showing."""
+    blobs = folder / "docker/registry/v2/blobs/sha256"
+    blobs.mkdir(parents=True)
+    for name in {f"{number:02x}" for number in range(256)} - {DIGEST.hex[:2], "00", "ff"}:
+        (blobs / name).mkdir()
+    for made in (blobs, *list(blobs.parents)[: len(blobs.parents) - len(folder.parents)]):
+        fsync_directory(made)
+
+
 class Push(Scenario):
     """A blob in three pieces, by two holders."""
+
+    def prepare(self) -> None:
+        make_most_shards(self.folder)
 
     def operate(self) -> None:
         store = filesystem(self.folder)
@@ -140,6 +153,7 @@ class PushOverGarbage(Push):
     """The same over bytes that are wrong: they give way, once the operation has succeeded."""
 
     def prepare(self) -> None:
+        make_most_shards(self.folder)
         store = filesystem(self.folder)
         path = self.folder / "docker/registry/v2" / store.locate(DIGEST)
         path.parent.mkdir(parents=True)

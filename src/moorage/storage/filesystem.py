@@ -154,9 +154,9 @@ class FilesystemBlobStore:
         if folder in self._durable:
             return
         os.makedirs(folder, exist_ok=True)
-        for number in range(256):
+        for name in sorted({f"{number:02x}" for number in range(256)}.difference(os.listdir(folder))):
             with suppress(FileExistsError):
-                os.mkdir(f"{folder}/{number:02x}")
+                os.mkdir(f"{folder}/{name}")
         # Up to the root, whoever made them: it may not have flushed them yet.
         fsync_directory(folder)
         above = folder
