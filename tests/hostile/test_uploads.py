@@ -200,7 +200,10 @@ def _vanish(target: Target, location: str, data: bytes, coding: str, how: str) -
     framing = {"Content-Length": str(len(data))} if coding == "length" else {"Transfer-Encoding": "chunked"}
     part = data[:200_000] if coding == "length" else chunked(data[:200_000])[:-5]
     with Line(target.server) as line:
-        line.send(head("PATCH", location, {**target.alice.headers, "Content-Type": OCTETS, **framing}) + part)
+        headers = {**target.alice.headers, "Content-Type": OCTETS, "Expect": "100-continue", **framing}
+        line.send(head("PATCH", location, headers))
+        assert line.answer().status == 100  # from now on the session is held
+        line.send(part)
         if how == "reset":
             time.sleep(0.05)
             line.reset()
