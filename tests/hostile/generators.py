@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from tests.content import INDEX, MANIFEST, OCTETS, digest_of, encode, image, index
 from tests.hostile.target import Target
@@ -106,6 +107,11 @@ class Fuzzer:
         for _ in range(choice.choice((0, 0, 0, 1, 1, 3))):
             raw = self.damage(raw)
         return raw
+
+    def cut(self, raw: bytes) -> list[bytes]:
+        """*raw* in the pieces that it is sent in, mostly one."""
+        cuts = sorted(self.random.choices(range(len(raw) + 1), k=self.random.choice((0, 0, 1, 5))))
+        return [raw[start:end] for start, end in pairwise([0, *cuts, len(raw)])]
 
     def request(self) -> bytes:
         """One request, more often nearly right than not."""
