@@ -45,7 +45,7 @@ def test_setup_names_the_line_to_type_where_it_may_not_install(debian: BareDebia
 
 def test_serve_sets_up_and_runs(debian: BareDebian) -> None:
     """As root `make serve` installs what is missing, and runs a registry that knows the password it wrote down."""
-    project = debian.clone(ROOT, "/root/moorage")
+    project = debian.clone(ROOT, "/srv/moorage")
     port = free_port("127.0.0.1")
 
     with _serving(debian, port):
@@ -61,7 +61,7 @@ def test_a_second_setup_says_and_does_nothing(debian: BareDebian) -> None:
     """Once set up, `make setup` is silent."""
     before = _snapshot(debian.root / "root/moorage/.venv")
 
-    done = debian.run("make", "--no-print-directory", "-C", "/root/moorage", "setup")
+    done = debian.run("make", "--no-print-directory", "-C", "/srv/moorage", "setup")
 
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert _snapshot(debian.root / "root/moorage/.venv") == before
@@ -69,10 +69,10 @@ def test_a_second_setup_says_and_does_nothing(debian: BareDebian) -> None:
 
 def test_a_moved_folder_is_set_up_anew(debian: BareDebian) -> None:
     """After the project's folder was moved, the command in it works again after `make setup`."""
-    debian.run("mv", "/root/moorage", "/root/elsewhere")
+    debian.run("mv", "/srv/moorage", "/srv/elsewhere")
 
-    done = debian.run("make", "-C", "/root/elsewhere", "setup")
-    version = debian.run("/root/elsewhere/.venv/bin/moorage", "version")
+    done = debian.run("make", "-C", "/srv/elsewhere", "setup")
+    version = debian.run("/srv/elsewhere/.venv/bin/moorage", "version")
 
     assert done.returncode == 0, done.stderr
     assert version.returncode == 0, version.stderr
@@ -80,7 +80,7 @@ def test_a_moved_folder_is_set_up_anew(debian: BareDebian) -> None:
 
 def test_test_runs_the_tests(debian: BareDebian) -> None:
     """`make test` installs what tests need; here it runs those of one room."""
-    done = debian.run("make", "-C", "/root/elsewhere", "test", "ARGS=-q tests/oci")
+    done = debian.run("make", "-C", "/srv/elsewhere", "test", "ARGS=-q tests/oci")
 
     assert done.returncode == 0, done.stdout + done.stderr
     assert " passed" in done.stdout
@@ -89,7 +89,7 @@ def test_test_runs_the_tests(debian: BareDebian) -> None:
 @contextmanager
 def _serving(debian: BareDebian, port: int) -> Iterator[None]:
     """`make serve` from its first word until it listens, and to its end."""
-    command = ("make", "-C", "/root/moorage", "serve", f"ARGS=--listen 127.0.0.1:{port}")
+    command = ("make", "-C", "/srv/moorage", "serve", f"ARGS=--listen 127.0.0.1:{port}")
     log = debian.root / "log"
     with log.open("w") as stream, debian.popen(*command, stdout=stream.fileno()) as make:
         try:
