@@ -157,8 +157,16 @@ class Incoming:
         self._in_headers = False
         self._fed = 0
         self._upgrading = b"upgrade" in self._headers and self._parser.should_upgrade()
-        old = self._parser.get_http_version() == "1.0"
-        if not old and (b"host" not in self._headers or b"host" in self._repeated):
+        version = self._parser.get_http_version()
+        old = version == "1.0"
+        if old:
+            if b"transfer-encoding" in self._headers:
+                self.refuse(
+                    400, "HTTP/1.0 has no chunks"
+                )  # RFC 9112, 6.1: whoever came before may have read it otherwise
+        elif version != "1.1":
+            self.refuse(400, "this server speaks HTTP/1.1")
+        elif b"host" not in self._headers or b"host" in self._repeated:
             self.refuse(400, "a request has one Host header")  # RFC 9112, 3.2
         if self.refusal is None:
             exchange = self._exchange(old=old)
