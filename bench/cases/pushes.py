@@ -12,6 +12,7 @@ from bench.content import small_image
 from bench.drivers import Load, Script, exchange, request, run_scripts, send_chunked, send_pieces, target_of
 from bench.measure import Case, Row, Sample, Samples, Scale, bandwidth, measured
 from bench.registries import Registry
+from bench.tree import touch_memory
 
 _CLIENTS = 8
 
@@ -46,6 +47,7 @@ def _large(name: str, wanted: float, push: Callable[[Registry, Sequence[memoryvi
     def run(registry: Registry, number: int, scale: Scale) -> Samples:
         pieces, digest = content.large(scale.large_bytes).numbered(f"{name} {number}")
         os.sync()  # what others left to be written must not slow this one
+        touch_memory(2 * scale.large_bytes)
 
         def work() -> Load:
             started = time.perf_counter()
