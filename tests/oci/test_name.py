@@ -83,6 +83,10 @@ def test_valid(text: str) -> None:
         "/".join("a" * 100),
         "/".join("a" * (MOST_COMPONENTS + 1)),
         "a" * 10_000_000,
+        "a-/b",
+        "0-/0",
+        "a_/b",
+        "a./b",
     ],
 )
 def test_malformed(text: str) -> None:

@@ -7,7 +7,7 @@ from typing import Final
 
 from moorage.oci.digest import Digest
 
-_TAG: Final = re.compile(r'(?:W/)?+"([^"]*+)"|([^\s,"]++)')
+_TAG: Final = re.compile(r'(?:W/)?"([^"]*)"|([^\s,"]+)')
 
 
 def none_match(header: str, digest: Digest) -> bool:

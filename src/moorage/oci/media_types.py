@@ -50,7 +50,7 @@ MOST_CHARACTERS: Final = 255
 
 _NAME: Final = r"[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}"
 _TYPE: Final = re.compile(rf"{_NAME}/{_NAME}")
-_TYPE_AND_PARAMETERS: Final = re.compile(rf"{_NAME}/{_NAME}(?:[ \t]*+;[ -~\t]*+)?+")
+_TYPE_AND_PARAMETERS: Final = re.compile(rf"{_NAME}/{_NAME}(?:[ \t]*;[ -~\t]*)?")
 
 
 @lru_cache(maxsize=256)

@@ -12,7 +12,7 @@ MOST_FIELDS: Final = 1000
 """Fields in one query string (arbitrary; the length of the request line is limited elsewhere)."""
 
 _BROKEN_ESCAPE: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
-_VISIBLE: Final = re.compile(r"[!-~]*+")
+_VISIBLE: Final = re.compile(r"[!-~]*")
 _PATH_SAFE: Final = "/:@!$&'()*+,;="
 """RFC 3986, 3.3: what a path may hold unescaped beside letters, digits and `-._~`."""
 

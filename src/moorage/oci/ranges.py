@@ -15,8 +15,8 @@ MOST_RANGES: Final = 64
 
 MOST_OFFSET: Final = 2**63 - 1
 
-_SPEC: Final = re.compile(r"([0-9]*+)-([0-9]*+)")
-_CHUNK: Final = re.compile(r"(?:bytes[ =])?([0-9]++)-([0-9]++)(?:/(?:([0-9]++)|\*))?")
+_SPEC: Final = re.compile(r"([0-9]*)-([0-9]*)")
+_CHUNK: Final = re.compile(r"(?:bytes[ =])?([0-9]+)-([0-9]+)(?:/(?:([0-9]+)|\*))?")
 
 
 def parse_range(header: str, size: int) -> list[tuple[int, int]] | None:

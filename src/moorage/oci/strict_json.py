@@ -16,7 +16,8 @@ MOST_CONTAINERS: Final = 200_000
 MOST_INTEGER: Final = 2**53 - 1
 """RFC 7493, 2.2: beyond it, readers disagree about the value."""
 
-_STRING: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?+', re.DOTALL)
+_ESCAPE: Final = re.compile(rb"\\.", re.DOTALL)
+_STRING: Final = re.compile(rb'"[^"]*"?')
 _ROUND: Final = bytes.maketrans(b"[]{}", b"()()")
 _NOT_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
 
@@ -52,7 +53,7 @@ def parse_json(body: bytes) -> object:
 
 def _measure(body: bytes) -> None:
     """Refuse a document that is too deep or has too many containers, before anything is built from it."""
-    brackets = _STRING.sub(b"", body).translate(_ROUND, _NOT_BRACKETS)
+    brackets = _STRING.sub(b"", _ESCAPE.sub(b"", body)).translate(_ROUND, _NOT_BRACKETS)
     if len(brackets) > 2 * MOST_CONTAINERS:
         raise JsonInvalid(f"more than {MOST_CONTAINERS} arrays and objects")
     for _ in range(MOST_DEPTH):
