@@ -79,7 +79,7 @@ Exit codes: 0 done, 1 the file cannot be read or written, 2 wrong usage, 3 the p
 @click.command(
     "htpasswd",
     # Options end at the first argument, as with Apache's tool: a password may begin with "-".
-    context_settings={"allow_interspersed_args": False},
+    context_settings={"allow_interspersed_args": False, "help_option_names": ["-h", "--help"]},
     epilog=_EPILOG,
 )
 @click.option("-B", is_flag=True, expose_value=False, help="bcrypt; needless, as there is nothing else, and accepted.")
