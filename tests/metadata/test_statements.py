@@ -50,7 +50,7 @@ class Samples(Mapping[str, Any]):
     def __getitem__(self, name: str) -> Any:
         if name in self._bytes - self._texts:
             return b"\x01"
-        return 1 if name in NUMBERS else "a"
+        return 1 if name in NUMBERS or name.startswith("change_") else "a"
 
     def __iter__(self) -> Iterator[str]:
         raise NotImplementedError
