@@ -47,6 +47,7 @@ class Leased:
         self._database = database
         self._clock = clock
         self._holder = holder
+        self._taken = self._renew = 0
 
     async def run(self) -> None:
         """Go on until cancelled."""
@@ -63,15 +64,23 @@ class Leased:
                 await self._clock.sleep(self._interval)
 
     async def take(self) -> bool:
-        """Take or extend the lease; False while another process holds it."""
+        """Hold the lease: take it, or extend it once half of its time is gone; False while another process holds it.
+
+        A commit for each run would keep an idle registry's disk busy.
+        """
         now = self._clock.now()
+        if self._taken <= now < self._renew:
+            return True
         until = now + LEASE_SECONDS * 1_000_000
-        return await self._database.write(
+        held = await self._database.write(
             lambda transaction: leases.take(transaction, self._name, self._holder, now=now, until=until), durable=False
         )
+        self._taken, self._renew = (now, now + LEASE_SECONDS * 500_000) if held else (0, 0)
+        return held
 
     async def give_up(self) -> None:
         """Let another process have it at once."""
+        self._taken = self._renew = 0
         await self._database.write(
             lambda transaction: leases.give_up(transaction, self._name, self._holder), durable=False
         )
