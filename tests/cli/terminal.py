@@ -11,7 +11,16 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from tests.programs import lacking
+
 SECONDS = 30.0
+
+
+def _fork() -> tuple[int, int]:
+    try:
+        return pty.fork()
+    except OSError as error:
+        lacking(f"no terminal can be made here: {error}; /dev/pts has to be mounted")
 
 
 class Terminal:
@@ -26,7 +35,7 @@ class Terminal:
         variables = {
             name: value for name, value in os.environ.items() if not name.startswith(("MOORAGE_", "REGISTRY_"))
         }
-        self.pid, self._side = pty.fork()
+        self.pid, self._side = _fork()
         if self.pid == 0:
             try:
                 os.chdir(folder)

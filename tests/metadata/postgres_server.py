@@ -33,6 +33,7 @@ class PostgresServer:
     """Started by the constructor; `remove` stops it and deletes what it wrote."""
 
     def __init__(self) -> None:
+        need("initdb")  # before the user that its package makes is asked for
         self._folder = Path(tempfile.mkdtemp(prefix="moorage-pg-", dir="/tmp"))
         self._numbers = itertools.count()
         # The server refuses to run as root.
