@@ -28,6 +28,7 @@ MoorageError
 ├── BadRequest                 HTTP that cannot be understood: 400, 408, 413, 431 without a protocol code
 ├── ConfigurationError         settings, with file, key and line
 ├── StartRefused               the server will not start, and why
+├── CertificateFailed          an authority did not issue, and what to do about it
 ├── UserError                  a management command that cannot be done as typed
 └── DataError                  what is stored contradicts itself
 """
@@ -230,6 +231,23 @@ class ConfigurationError(MoorageError):
 
 class StartRefused(MoorageError):
     """The server will not start; the message says why and what to do."""
+
+
+class CertificateFailed(MoorageError):
+    """No certificate could be had, or the authority could not be asked.
+
+    *kind* names the cause: an ACME error type without its prefix ("dns", "caa", "rateLimited", ...; RFC 8555, 6.7), or
+    "unreachable", "not-acme", "clock", "challenge", "local". *message* says what happened to which name, *remedy* what
+    to check or do. *retry_after* is in seconds, where the authority says. *again* False: trying again without a change
+    by a person is useless.
+    """
+
+    def __init__(
+        self, message: str, *, kind: str, remedy: str = "", retry_after: float | None = None, again: bool = True
+    ) -> None:
+        self.message, self.kind, self.remedy = message, kind, remedy
+        self.retry_after, self.again = retry_after, again
+        super().__init__(f"{message}; {remedy}" if remedy else message)
 
 
 class UserError(MoorageError):

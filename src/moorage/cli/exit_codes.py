@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from moorage.errors import (
+    CertificateFailed,
     ConfigurationError,
     DataError,
     MoorageError,
@@ -16,6 +17,7 @@ EXIT_CODES: tuple[tuple[type[BaseException], int, str], ...] = (
     (ConfigurationError, 3, "a setting is wrong; the message names file, key and line"),
     (StartRefused, 4, "the server will not start, or the data folder cannot be used; the message says what to do"),
     (DataError, 5, "what is stored contradicts itself"),
+    (CertificateFailed, 8, "no certificate could be had; the message says why and what to check"),
     (UserError, 6, "the command cannot be done as typed; nothing was changed"),
     (RegistryError, 7, "the registry's storage or database refused"),
     (OSError, 7, "the registry's storage or database refused"),

@@ -8,7 +8,7 @@ from moorage.errors import ConfigurationError
 from moorage.settings.assemble import Given
 from moorage.settings.classic_keys import KEYS, given
 from moorage.settings.document import Mapping, Node, Scalar, Sequence, plain
-from moorage.settings.model import parse_external_url
+from moorage.settings.fields import parse_external_url
 from moorage.settings.names import leaves, suggestion
 from moorage.settings.origin import Origin
 from moorage.settings.units import parse_duration

@@ -8,125 +8,31 @@ description of each field is the text of the reference page: units and effect, n
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
-from urllib.parse import urlsplit
+from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from moorage.settings.certificates import Acme, Tls
+from moorage.settings.fields import (
+    Database,
+    ExternalUrl,
+    FilePath,
+    Headers,
+    Level,
+    ListenAddress,
+    Pattern,
+    Positive,
+    Prefix,
+    Section,
+    Text,
+    TrustedPeer,
+    option,
+    secret,
+)
 from moorage.settings.listen import parse_address
 from moorage.settings.units import Bytes, Seconds
-
-_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,200}")
-"""RFC 9110, 5.6.2: a token."""
-_HEADER_VALUE = re.compile(r"(?:[\x21-\x7e](?:[\t\x20-\x7e]{0,8190}[\x21-\x7e])?)?")
-"""RFC 9110, 5.5, without obs-text; 8 KiB is arbitrary."""
-_SERVERS_OWN_HEADERS = frozenset(
-    ("connection", "content-length", "date", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade")
-)
-_PREFIX = re.compile(r"/(?:[A-Za-z0-9._~-]{1,100}/){0,10}")
-_DATABASE = re.compile(r"(?:sqlite:///|postgres(?:ql)?://)[^\s]{1,4000}")
-_QUOTED_TEXT = re.compile(r'[^\x00-\x1f\x7f"\\]{1,200}')
-
-
-def option(flag: str | None = None) -> dict[str, Any]:
-    """Marks a field as a command-line option of `moorage serve`; *flag* where it is not the dotted path's own."""
-    return {"option": flag or True}
-
-
-def secret() -> dict[str, Any]:
-    """Marks a field whose value is shown nowhere; a URL keeps everything but its password."""
-    return {"secret": True}
-
-
-def _matching(pattern: re.Pattern[str], sentence: str) -> AfterValidator:
-    def check(text: str) -> str:
-        if not pattern.fullmatch(text):
-            raise ValueError(sentence)
-        return text
-
-    return AfterValidator(check)
-
-
-def _address(text: str) -> str:
-    return str(parse_address(text))
-
-
-def _pattern(text: str) -> str:
-    try:
-        re.compile(text)
-    except (re.error, RecursionError, OverflowError) as error:
-        raise ValueError(f"not a regular expression: {error}") from None
-    return text
-
-
-def parse_external_url(text: str) -> str:
-    """The URL without a path. Raises ValueError."""
-    parts = urlsplit(text)
-    plain = not (parts.query or parts.fragment or parts.username or parts.password)
-    if parts.scheme not in ("http", "https") or not parts.hostname or not plain or parts.path not in ("", "/"):
-        raise ValueError("an external URL is written https://registry.example.com, with a port or without, and no path")
-    return f"{parts.scheme}://{parts.netloc}"
-
-
-def _path(value: object) -> object:
-    if isinstance(value, str) and (not value or "\0" in value):
-        raise ValueError("a path is not empty and has no NUL in it")
-    return value
-
-
-def _peer(value: object) -> object:
-    if isinstance(value, IPv4Network | IPv6Network) or value == "unix":
-        return value
-    try:
-        return ip_network(str(value))
-    except ValueError:
-        raise ValueError("a network is written 10.0.0.0/8, fd00::/8, 192.0.2.7 or unix") from None
-
-
-def _level(value: object) -> object:
-    return {"warn": "warning"}.get(value.lower(), value.lower()) if isinstance(value, str) else value
-
-
-def _values(headers: object) -> object:
-    if not isinstance(headers, Mapping):
-        return headers
-    return {name: (value,) if isinstance(value, str) else value for name, value in headers.items()}
-
-
-def _headers(headers: Mapping[str, tuple[str, ...]]) -> Mapping[str, tuple[str, ...]]:
-    for name, values in headers.items():
-        if not _HEADER_NAME.fullmatch(name):
-            raise ValueError(f"{name!r} is not the name of a header")
-        if name.lower() in _SERVERS_OWN_HEADERS:
-            raise ValueError(f"{name} is the server's own business and cannot be set")
-        if not all(_HEADER_VALUE.fullmatch(value) for value in values):
-            raise ValueError(f"the value of {name} has characters that a header cannot carry")
-    return headers
-
-
-FilePath = Annotated[Path, BeforeValidator(_path)]
-ListenAddress = Annotated[str, AfterValidator(_address)]
-Pattern = Annotated[str, Field(max_length=2000), AfterValidator(_pattern)]
-ExternalUrl = Annotated[str, AfterValidator(parse_external_url)]
-Headers = Annotated[Mapping[str, tuple[str, ...]], BeforeValidator(_values), AfterValidator(_headers)]
-TrustedPeer = Annotated[IPv4Network | IPv6Network | Literal["unix"], BeforeValidator(_peer)]
-Positive = Annotated[Seconds, Field(gt=0)]
-Text = Annotated[str, _matching(_QUOTED_TEXT, "1 to 200 characters without quotes, backslashes and control characters")]
-Prefix = Annotated[str, _matching(_PREFIX, "a prefix is / or a path with a slash at both ends, as in /registry/")]
-Database = Annotated[
-    str, _matching(_DATABASE, "a database is written sqlite:///path or postgresql://user:password@host/name")
-]
-Level = Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_level)]
-
-
-class Section(BaseModel):
-    """What all sections share: values never change after they are read, and a name that is not a setting is refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True, hide_input_in_errors=True)
 
 
 class Auth(Section):
@@ -160,46 +66,6 @@ class Auth(Section):
             raise ValueError("auth.kind is htpasswd, and auth.htpasswd does not name the file")
         if self.kind != "htpasswd" and self.htpasswd is not None:
             raise ValueError(f"auth.htpasswd names a file, and auth.kind is {self.kind}; set auth.kind: htpasswd")
-        return self
-
-
-class Tls(Section):
-    """TLS on every TCP address that `listen` names."""
-
-    certificate: FilePath | None = Field(
-        default=None,
-        description="The PEM file with the server's certificate and its chain. With `tls.key` it switches HTTPS on;"
-        " both are loaded again within a second of a change.",
-        json_schema_extra=option(),
-    )
-    key: FilePath | None = Field(
-        default=None, description="The PEM file with the certificate's private key.", json_schema_extra=option()
-    )
-    client_cas: tuple[FilePath, ...] = Field(
-        default=(),
-        description="PEM files with the authorities whose client certificates are accepted; none: not asked for.",
-    )
-    client_auth: Literal["require-and-verify", "verify-if-given"] = Field(
-        default="require-and-verify",
-        description="Once `tls.client_cas` is set: whether every client has to show a certificate, or only the"
-        " certificates that are shown have to be good.",
-    )
-    minimum: Literal["tls1.2", "tls1.3"] = Field(
-        default="tls1.2", description="The oldest version of TLS that is spoken."
-    )
-    ciphers: tuple[Text, ...] = Field(
-        default=(),
-        description="The cipher suites of TLS 1.2 by their OpenSSL names, as in `ECDHE-RSA-AES128-GCM-SHA256`; none: a"
-        " modern choice with forward secrecy. TLS 1.3 has its own, which are always on.",
-    )
-
-    @model_validator(mode="after")
-    def _certificate_and_key(self) -> Self:
-        if (self.certificate is None) != (self.key is None):
-            missing = "tls.key" if self.key is None else "tls.certificate"
-            raise ValueError(f"a certificate needs its key: {missing} is not set")
-        if self.client_cas and self.certificate is None:
-            raise ValueError("tls.client_cas needs tls.certificate and tls.key: without TLS nobody shows a certificate")
         return self
 
 
@@ -338,6 +204,17 @@ class Validation(Section):
         return self
 
 
+class Metrics(Section):
+    """Figures for Prometheus."""
+
+    listen: tuple[ListenAddress, ...] = Field(
+        default=(),
+        description="Where `/metrics` is answered, without a password: an address that only your monitoring reaches."
+        " None: nowhere.",
+        json_schema_extra=option(),
+    )
+
+
 class Log(Section):
     """The log, on standard error."""
 
@@ -386,8 +263,30 @@ class Settings(Section):
     )
     auth: Auth = Auth()
     tls: Tls = Tls()
+    acme: Acme = Acme()
     http: Http = Http()
     storage: Storage = Storage()
     listing: Listing = Listing()
     validation: Validation = Validation()
+    metrics: Metrics = Metrics()
     log: Log = Log()
+
+    @property
+    def certificates_from(self) -> Literal["files", "acme", "private"] | None:
+        """Where the server's certificate comes from; None where no address speaks TLS.
+
+        The private authority steps in where a name for it is given, or where passwords would cross a network in the
+        clear and nobody has said that they may.
+        """
+        if self.tls.certificate is not None:
+            return "files"
+        if self.tls.domains:
+            return "acme"
+        if self.tls.names or (self.exposed and self.auth.kind != "none" and not self.allow_plaintext):
+            return "private"
+        return None
+
+    @property
+    def exposed(self) -> tuple[str, ...]:
+        """The addresses in `listen` that other machines may reach."""
+        return tuple(text for text in self.listen if not parse_address(text).loopback)

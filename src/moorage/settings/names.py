@@ -12,7 +12,8 @@ from typing import Any, TypeGuard, get_args, get_origin
 from pydantic import BeforeValidator
 from pydantic.fields import FieldInfo
 
-from moorage.settings.model import Section, Settings
+from moorage.settings.fields import Section
+from moorage.settings.model import Settings
 from moorage.settings.units import parse_duration, parse_size
 
 PREFIX = "MOORAGE_"

@@ -14,7 +14,8 @@ from moorage.errors import ConfigurationError
 from moorage.settings.advice import advice
 from moorage.settings.assemble import Given, assemble
 from moorage.settings.document import Mapping, Node, Scalar, Sequence, parse_document, plain, read_document
-from moorage.settings.model import Section, Settings
+from moorage.settings.fields import Section
+from moorage.settings.model import Settings
 from moorage.settings.names import (
     CONFIG_VARIABLE,
     PREFIX,

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import yaml
 
-from moorage.settings.model import Section, Settings
+from moorage.settings.fields import Section
+from moorage.settings.model import Settings
 from moorage.settings.names import Leaf, is_section, leaves
 from moorage.settings.origin import Loaded
 from moorage.settings.units import format_duration, format_size
