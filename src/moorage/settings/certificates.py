@@ -180,8 +180,8 @@ class Tls(Section):
     plain_listen: tuple[ListenAddress, ...] = Field(
         default=(":80",),
         description="With `tls.domains` or the private authority: where plain HTTP is answered beside TLS, with the"
-        " ACME server's challenges, `/ca.crt`, `/trust`, and a redirect to https for everything else. If this is not set"
-        " and port 80 cannot be had, the log says so and the server starts without it.",
+        " ACME server's challenges, `/ca.crt`, `/trust`, and a redirect to https for everything else. If this is not"
+        " set and port 80 cannot be had, the log says so and the server starts without it.",
         json_schema_extra=option(),
     )
     client_cas: tuple[FilePath, ...] = Field(
