@@ -64,6 +64,11 @@ class Folders:
         return self.ours / "uploads"
 
     @property
+    def tls(self) -> Path:
+        """Certificates, their keys, and what belongs to getting them (`moorage.tls.store`)."""
+        return self.ours / "tls"
+
+    @property
     def lock(self) -> Path:
         """Held by the server that works on this folder."""
         return self.ours / "lock"
