@@ -30,6 +30,8 @@ MoorageError
 ├── StartRefused               the server will not start, and why
 ├── CertificateFailed          an authority did not issue, and what to do about it
 ├── UserError                  a management command that cannot be done as typed
+├── Unwell                     the diagnosis found something wrong
+│   └── Warned                 it found nothing wrong, and gave warnings
 └── DataError                  what is stored contradicts itself
 """
 
@@ -256,3 +258,11 @@ class UserError(MoorageError):
 
 class DataError(MoorageError):
     """What is stored contradicts itself; `moorage check` says more."""
+
+
+class Unwell(MoorageError):
+    """The diagnosis found something wrong; what it printed says what, and what to do."""
+
+
+class Warned(Unwell):
+    """The diagnosis found nothing wrong, and gave warnings."""
