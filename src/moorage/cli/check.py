@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from contextlib import ExitStack
 from functools import partial
 
@@ -13,7 +12,7 @@ from moorage.app import Application
 from moorage.cli.findings import tell
 from moorage.cli.progress import ProgressLine
 from moorage.cli.tables import number, size
-from moorage.cli.volume import Volume, on_volume, owner
+from moorage.cli.volume import Volume, on_volume, refuse_foreign_root
 from moorage.durable import FolderLock, is_locked
 from moorage.errors import DataError, StartRefused, UserError
 from moorage.registry.check.findings import Finding
@@ -38,7 +37,7 @@ def check(*, volume: Volume, repair: bool, fast: bool, everything: bool) -> None
     stop only for files to be removed that no row names. The exit code is 0 if nothing is damaged, or nothing any more.
     """
     if repair:
-        _refuse_foreign_root(volume)
+        refuse_foreign_root(volume)
     findings, counts = asyncio.run(_check(volume, repair=repair, fast=fast))
     for line in tell(findings, everything=everything):
         click.echo(line)
@@ -82,13 +81,6 @@ def _keep_servers_away(volume: Volume, until: ExitStack) -> bool:
     except StartRefused:
         return False
     return True
-
-
-def _refuse_foreign_root(volume: Volume) -> None:
-    """Raises UserError where root would leave files in a server's folder that the server cannot change."""
-    user = owner(volume.folders.ours)
-    if os.geteuid() == 0 and user not in {None, "root"}:
-        raise UserError(f"{volume.folders.data} belongs to {user}: repair it as that user, sudo -u {user} ...")
 
 
 def _summary(counts: Counts) -> str:

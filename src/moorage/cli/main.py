@@ -19,6 +19,7 @@ _COMMANDS = {
     "ls": ("moorage.cli.browse", "ls"),
     "rm": ("moorage.cli.browse", "rm"),
     "check": ("moorage.cli.check", "check"),
+    "garbage-collect": ("moorage.cli.garbage_collect", "garbage_collect"),
     "config": ("moorage.cli.config", "config"),
     "version": ("moorage.cli.version", "version"),
 }
@@ -55,9 +56,9 @@ def main() -> None:
 
 
 def registry() -> None:
-    """The command by distribution's name: `registry serve FILE` is `moorage serve --classic FILE`."""
+    """The command by distribution's name: `registry serve FILE` is `moorage serve --classic FILE`, and so on."""
     arguments = sys.argv[1:]
-    if arguments[:1] == ["serve"]:
+    if arguments[:1] in (["serve"], ["garbage-collect"]):
         arguments[1:1] = ["--classic"]
     elif arguments[:1] in (["--version"], ["-v"]):
         arguments = ["version"]

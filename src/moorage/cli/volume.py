@@ -100,11 +100,22 @@ def on_volume(function: Callable[..., T]) -> Callable[..., T]:
         settings = load_native(config, os.environ, {"data": data, "database": database}).settings
         return function(*arguments, volume=Volume(settings, Folders(settings.data)), **options)
 
-    with_options = config_option(chosen)
+    return volume_options(config_option(chosen))
+
+
+def volume_options(function: Callable[..., T]) -> Callable[..., T]:
+    """Give a command *data* and *database*."""
     for path in _SHARED:
         leaf = leaves()[path]
-        with_options = click.option(leaf.flag or "", path, help=f"{leaf.description}  [{path}]")(with_options)
-    return with_options
+        function = click.option(leaf.flag or "", path, help=f"{leaf.description}  [{path}]")(function)
+    return function
+
+
+def refuse_foreign_root(volume: Volume) -> None:
+    """Raises UserError where root would leave files in a server's folder that the server cannot change."""
+    user = owner(volume.folders.ours)
+    if os.geteuid() == 0 and user not in {None, "root"}:
+        raise UserError(f"{volume.folders.data} belongs to {user}: do it as that user, sudo -u {user} ...")
 
 
 def who() -> str:
