@@ -137,7 +137,15 @@ class Application:
         prefix = http.prefix.rstrip("/")
         rules = Rules(anonymous_pull=self.settings.auth.anonymous_pull, open=self.settings.auth.kind == "none")
         answers = Answers(self.settings.auth.realm, extra)
-        return Front(V2(Shared(self.registry(), rules, answers, prefix), self.authenticator()), prefix, extra)
+        shared = Shared(
+            self.registry(),
+            rules,
+            answers,
+            prefix,
+            proxy_header=(self.settings.auth.proxy_header or "").lower().encode("ascii"),
+            accel=http.accel_redirect or "",
+        )
+        return Front(V2(shared, self.authenticator()), prefix, extra)
 
     def chores(self) -> list[Leased]:
         """The background work."""

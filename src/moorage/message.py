@@ -68,7 +68,8 @@ class Request:
 
     *path* is the raw path without the query, *query* what follows the question mark. *peer* is the client's address as
     text, *secure* whether the connection is TLS. *repeated* holds the names of headers that came more than once: the
-    first value is in *headers*. *principal* and *repository* are for the log: the face fills them in.
+    first value is in *headers*. *principal* and *repository* are for the log: the face fills them in. *proxied*: a
+    trusted proxy handed it over, so that what only proxies write counts.
     """
 
     __slots__ = (
@@ -79,6 +80,7 @@ class Request:
         "path",
         "peer",
         "principal",
+        "proxied",
         "query",
         "repeated",
         "repository",
@@ -107,6 +109,7 @@ class Request:
         self.secure = secure
         self.id = ""
         self.principal = ""
+        self.proxied = False
         self.repository = ""
 
     def header(self, name: bytes) -> str | None:

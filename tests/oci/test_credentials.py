@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from moorage.errors import Unauthorized
-from moorage.oci.credentials import MOST_BYTES, parse_basic
+from moorage.oci.credentials import MOST_BYTES, parse_basic, parse_user
 
 
 def basic(credentials: bytes) -> bytes:
@@ -107,3 +107,19 @@ def test_never_raises_anything_else(tail: bytes, encoded: bool) -> None:  # noqa
         return
 
     assert credentials is None or ":" not in credentials[0]
+
+
+@pytest.mark.parametrize(
+    ("header", "user"),
+    [(b"alice", "alice"), (b" alice\t", "alice"), ("王".encode(), "王"), (b"a b", "a b"), (b"", None), (b"  ", None)],
+)
+def test_a_proxy_names_a_user(header: bytes, user: str | None) -> None:
+    """A proxy's header is a user's name in UTF-8, or nobody's."""
+    assert parse_user(header) == user
+
+
+@pytest.mark.parametrize("header", [b"\xff", b"a\x00b", b"a\x1bb", b"a" * (MOST_BYTES + 1)])
+def test_what_no_user_can_be_called_is_refused(header: bytes) -> None:
+    """What is no text, or could forge a line of the log, names nobody and lets nobody in."""
+    with pytest.raises(Unauthorized):
+        parse_user(header)

@@ -122,7 +122,7 @@ def test_values_are_read_by_the_type_of_their_setting(file: Path, text: str, pat
         ("workers: many", 1, "workers: is a whole number; this is 'many'"),
         ("workers: 0", 1, "workers: should be greater"),
         ("workers: 99999999999999999999", 1, "workers: "),
-        ("auth: ldap", 1, "auth.kind: is one of users, htpasswd or none; this is 'ldap'"),
+        ("auth: ldap", 1, "auth.kind: is one of users, htpasswd, proxy or none; this is 'ldap'"),
         ("auth:\n  kind: htpasswd", 2, "auth.htpasswd does not name the file"),
         ("auth:\n  kind: users\n  htpasswd: x", 2, "auth.kind is users"),
         ("auth: {realm: 'a\"b'}", 1, "auth.realm: .*without quotes"),

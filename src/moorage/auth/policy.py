@@ -13,7 +13,7 @@ from typing import Final
 from moorage.auth.principal import Principal
 from moorage.oci.name import RepositoryName
 
-_AUTHENTICATED: Final = frozenset({"htpasswd", "database"})
+_AUTHENTICATED: Final = frozenset({"htpasswd", "database", "proxy"})
 
 
 class Action(Enum):

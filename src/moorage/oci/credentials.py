@@ -15,6 +15,20 @@ MOST_BYTES: Final = 8192
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 
 
+def parse_user(header: bytes) -> str | None:
+    """Return the user whom a proxy names in a header of its own; None where it names nobody.
+
+    Raises Unauthorized for text that is not UTF-8, control characters, and more than MOST_BYTES bytes.
+    """
+    try:
+        user = header.strip(b" \t").decode("utf-8")
+    except UnicodeDecodeError:
+        raise Unauthorized("the proxy's user name is not UTF-8") from None
+    if len(header) > MOST_BYTES or _CONTROL.search(user):
+        raise Unauthorized("the proxy's user name cannot be one")
+    return user or None
+
+
 def parse_basic(header: bytes) -> tuple[str, str] | None:
     """Return the user and the password of a Basic Authorization header (RFC 7617); the password may contain colons.
 

@@ -206,6 +206,7 @@ class Incoming:
             secure=self._secure,
         )
         request.id = self._serving.next_id()
+        request.proxied = self._proxied
         return Exchange(
             request,
             body,

@@ -19,6 +19,7 @@ from moorage.settings.fields import (
     Database,
     ExternalUrl,
     FilePath,
+    HeaderName,
     Headers,
     Level,
     ListenAddress,
@@ -38,11 +39,12 @@ from moorage.settings.units import Bytes, Seconds
 class Auth(Section):
     """Who may use the registry."""
 
-    kind: Literal["users", "htpasswd", "none"] = Field(
+    kind: Literal["users", "htpasswd", "proxy", "none"] = Field(
         default="users",
         description="Where users and passwords live: `users` is the database, filled by `moorage user`; `htpasswd` is"
-        " the file that `auth.htpasswd` names; `none` lets everyone do everything. In a file"
-        " `auth: htpasswd` is short for the kind alone.",
+        " the file that `auth.htpasswd` names; `proxy` believes the proxy in front, which asks for the password and"
+        " names the user in `auth.proxy_header`; `none` lets everyone do everything. In a file `auth: htpasswd` is"
+        " short for the kind alone.",
         json_schema_extra=option("--auth"),
     )
     htpasswd: FilePath | None = Field(
@@ -50,6 +52,11 @@ class Auth(Section):
         description="The file of users for `auth.kind: htpasswd`, with bcrypt passwords as `moorage htpasswd -B` writes"
         " them; naming it chooses that kind. It is read again within a second of a change.",
         json_schema_extra=option("--htpasswd"),
+    )
+    proxy_header: HeaderName | None = Field(
+        default=None,
+        description="The header in which a proxy names the user, as in `X-Remote-User`. It counts only from a peer in"
+        " `http.trusted_proxies`; from everybody else it is as if it were not there.",
     )
     realm: Text = Field(default="Moorage", description="The name that clients show when they ask for a password.")
     anonymous_pull: bool = Field(
@@ -66,6 +73,8 @@ class Auth(Section):
             raise ValueError("auth.kind is htpasswd, and auth.htpasswd does not name the file")
         if self.kind != "htpasswd" and self.htpasswd is not None:
             raise ValueError(f"auth.htpasswd names a file, and auth.kind is {self.kind}; set auth.kind: htpasswd")
+        if (self.kind == "proxy") != (self.proxy_header is not None):
+            raise ValueError("auth.kind: proxy and auth.proxy_header are given together")
         return self
 
 
@@ -125,6 +134,12 @@ class Http(Section):
         default=(),
         description="Networks (CIDR) whose `Forwarded` and `X-Forwarded-*` headers count; `unix` stands for whoever"
         " connects to a unix socket. Everybody else's are ignored.",
+    )
+    accel_redirect: Prefix | None = Field(
+        default=None,
+        description="The path of an internal location of nginx whose `alias` is the folder `docker/registry/v2` in"
+        " `data`, as in `/moorage-blobs/`: nginx then sends blobs itself (`X-Accel-Redirect`). Only for requests that"
+        " come from a peer in `http.trusted_proxies`.",
     )
     drain_timeout: Seconds = Field(
         default=60.0, description="After SIGTERM, how long running requests may take to finish before they are cut off."
@@ -270,6 +285,17 @@ class Settings(Section):
     validation: Validation = Validation()
     metrics: Metrics = Metrics()
     log: Log = Log()
+
+    @model_validator(mode="after")
+    def _proxies_are_known(self) -> Self:
+        if not self.http.trusted_proxies:
+            for name, value in (
+                ("auth.proxy_header", self.auth.proxy_header),
+                ("http.accel_redirect", self.http.accel_redirect),
+            ):
+                if value is not None:
+                    raise ValueError(f"{name} counts only from http.trusted_proxies, which names nobody")
+        return self
 
     @property
     def certificates_from(self) -> Literal["files", "acme", "private"] | None:

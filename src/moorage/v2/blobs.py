@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from functools import lru_cache
+from urllib.parse import quote
 
 from moorage.message import Part, Response
 from moorage.metadata.blobs import StoredBlob
@@ -39,6 +40,8 @@ async def _answer(call: Call, *, with_body: bool) -> Response:
     known = call.request.headers.get(b"if-none-match")
     if known is not None and none_match(known.decode("ascii", "replace"), digest):
         return Response(304, head)
+    if with_body and call.shared.accel and call.request.proxied:
+        return _by_proxy(call.shared.accel, head, blob)
     ranges = _ranges(call, digest, blob) if with_body else None
     if ranges is not None and len(ranges) > 1:
         return _several(head, blob, pull.content(blob), ranges)
@@ -51,6 +54,13 @@ async def _answer(call: Call, *, with_body: bool) -> Response:
     start, end = ranges[0]
     head += f"Content-Range: bytes {start}-{end - 1}/{blob.size}\r\n".encode("ascii")
     return _send(206, head, _cut(content, start, end))
+
+
+def _by_proxy(prefix: str, head: bytes, blob: StoredBlob) -> Response:
+    """Let nginx send the file, with the ranges that the client asks for: its own sendfile, and one copy less."""
+    # nginx says itself that it knows ranges.
+    head = head.replace(b"Accept-Ranges: bytes\r\n", b"") + b"Content-Type: application/octet-stream\r\n"
+    return Response(200, head + f"X-Accel-Redirect: {prefix}{quote(blob.location)}\r\n".encode("ascii"))
 
 
 def _send(status: int, head: bytes, piece: bytes | Part) -> Response:

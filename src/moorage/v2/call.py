@@ -15,12 +15,19 @@ from moorage.v2.answers import Answers
 
 
 class Shared(NamedTuple):
-    """What all calls have in common; *prefix* is the path below which `/v2/` lies, without a final slash."""
+    """What all calls have in common.
+
+    *prefix* is the path below which `/v2/` lies, without a final slash. *proxy_header*, in lower case, is where a
+    trusted proxy names the user; empty: passwords are asked for here. *accel* is the path below which a trusted proxy
+    finds the store's locations, with a final slash; empty: bytes are sent from here.
+    """
 
     registry: Registry
     rules: Rules
     answers: Answers
     prefix: str = ""
+    proxy_header: bytes = b""
+    accel: str = ""
 
 
 class Call(NamedTuple):

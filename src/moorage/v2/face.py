@@ -11,7 +11,7 @@ from moorage.auth.policy import allowed
 from moorage.auth.principal import ANONYMOUS, Principal
 from moorage.errors import BadRequest, Denied, NameInvalid, NameUnknown, RegistryError, Unauthorized, Unsupported
 from moorage.message import Request, Response
-from moorage.oci.credentials import parse_basic
+from moorage.oci.credentials import parse_basic, parse_user
 from moorage.oci.name import RepositoryName, parse_name
 from moorage.v2 import blobs, listings, manifests, routes, uploads
 from moorage.v2.call import Call, Shared
@@ -82,6 +82,8 @@ class V2:
         """Who asks. Raises Unauthorized for credentials that are wrong or malformed."""
         if self.shared.rules.open:
             return ANONYMOUS
+        if self.shared.proxy_header:
+            return _named_by_proxy(request, self.shared.proxy_header)
         header = request.headers.get(b"authorization")
         if header is None:
             return ANONYMOUS
@@ -125,6 +127,17 @@ class V2:
             raise
         request.repository = name
         return name
+
+
+def _named_by_proxy(request: Request, header: bytes) -> Principal:
+    """Whom a trusted proxy names; what anybody else writes into its header is as if it were not there."""
+    value = request.headers.get(header)
+    if value is None or not request.proxied:
+        return ANONYMOUS
+    if header in request.repeated:
+        raise Unauthorized("the proxy names more than one user")
+    user = parse_user(value)
+    return ANONYMOUS if user is None else Principal("proxy", user)
 
 
 _WITHOUT_NAME = (routes.PING, routes.CATALOG)
