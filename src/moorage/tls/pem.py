@@ -64,9 +64,9 @@ class CertificateFacts:
     def out_of_time(self, now: int) -> str | None:
         """Why clients refuse it at *now*, where they do."""
         if now >= self.not_after:
-            return f"expired on {_day(self.not_after)}"
+            return f"expired on {day(self.not_after)}"
         if now < self.not_before:
-            return f"is not valid before {_day(self.not_before)}; if that is past, this machine's clock is wrong"
+            return f"is not valid before {day(self.not_before)}; if that is past, this machine's clock is wrong"
         return None
 
 
@@ -305,5 +305,6 @@ def _microseconds(moment: datetime) -> int:
     return int(moment.timestamp()) * _MICROSECONDS
 
 
-def _day(microseconds: int) -> str:
+def day(microseconds: int) -> str:
+    """A moment for people, to the minute, in UTC."""
     return f"{datetime.fromtimestamp(microseconds // _MICROSECONDS, UTC):%Y-%m-%d %H:%M} UTC"
