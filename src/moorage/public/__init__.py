@@ -1,0 +1,1 @@
+"""What is answered to everybody, without a password: challenges, the private authority's certificate, redirects."""
