@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from moorage.clock import SystemClock
 from moorage.jobs.lease import LEASE_SECONDS, Leased
 from moorage.metadata.database import Database
 from moorage.metadata.migrate import bring_up_to_date
@@ -106,3 +107,104 @@ def test_clock_that_is_set_back_does_not_keep_the_lease(run: Callable[[Scenario]
         return [*answers, await mine.take()]
 
     assert run(scenario) == [True, True, False]
+
+
+def test_a_long_chore_keeps_its_lease(run: Callable[[Scenario], list[bool]]) -> None:
+    """Work of many minutes is not taken over by another process meanwhile, and its answer is what it returns."""
+
+    async def scenario(database: Database, clock: HandClock) -> list[bool]:
+        mine, other = chore(database, clock, "mine"), chore(database, clock, "other")
+        answers = [await mine.take()]
+
+        async def work() -> bool:
+            end = clock.now() + 20 * LEASE_SECONDS * SECOND
+            while clock.now() < end:
+                await asyncio.sleep(0)
+                answers.append(not await other.take())
+            return True
+
+        answers.append(await mine.hold(work))
+        return answers
+
+    assert all(run(scenario))
+
+
+def test_a_chore_whose_lease_is_lost_is_broken_off(run: Callable[[Scenario], list[bool]]) -> None:
+    """After a suspended machine wakes up, another process has the work, and two would do it at once."""
+
+    async def scenario(database: Database, clock: HandClock) -> list[bool]:
+        mine, other = chore(database, clock, "mine"), chore(database, clock, "other")
+        answers = [await mine.take()]
+
+        async def work() -> bool:
+            clock.time += (LEASE_SECONDS + 1) * SECOND
+            answers.append(await other.take())
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                answers.append(True)
+                raise
+            return True
+
+        answers.append(not await mine.hold(work))
+        return answers
+
+    assert run(scenario) == [True, True, True, True]
+
+
+def test_a_chore_that_is_held_ends_with_its_server(run: Callable[[Scenario], list[bool]]) -> None:
+    """Who cancels the loop cancels the work in it, and waits until it has cleaned up."""
+
+    async def scenario(database: Database, clock: HandClock) -> list[bool]:
+        answers: list[bool] = []
+        begun = asyncio.Event()
+
+        async def work() -> bool:
+            begun.set()
+            try:
+                return await asyncio.Event().wait()
+            finally:
+                answers.append(True)
+
+        patient = Leased("x", work, interval=1, database=database, clock=SystemClock(), holder="mine")
+        task = asyncio.create_task(patient.run())
+        await begun.wait()
+        task.cancel()
+        await asyncio.wait((task,))
+        return [*answers, task.cancelled()]
+
+    assert run(scenario) == [True, True]
+
+
+def test_an_idle_chore_takes_no_lease(run: Callable[[Scenario], list[bool]]) -> None:
+    """While there is nothing to do another may have it at once, and so it may after each piece of work."""
+
+    async def scenario(database: Database, clock: HandClock) -> list[bool]:
+        other = chore(database, clock, "other")
+        answers: list[bool] = []
+        idle = iter([True, False, True])
+        end = asyncio.Event()
+
+        async def free() -> bool:
+            taken = await other.take()
+            await other.give_up()
+            return taken
+
+        def looks() -> bool:
+            found = next(idle, None)
+            if found is None:
+                end.set()
+                raise asyncio.CancelledError
+            return found
+
+        async def work() -> bool:
+            answers.append(not await free())
+            return False
+
+        once = Leased("links", work, interval=1, database=database, clock=clock, holder="mine", idle=looks)
+        task = asyncio.create_task(once.run())
+        await end.wait()
+        await asyncio.wait((task,))
+        return [*answers, await free()]
+
+    assert run(scenario) == [True, True]
