@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from moorage import __version__
 from moorage.auth.authenticator import Authenticator, DatabaseAuthenticator, HtpasswdAuthenticator
 from moorage.auth.htpasswd import HtpasswdFile
 from moorage.auth.policy import Rules
@@ -19,6 +20,8 @@ from moorage.message import Face, Request, Response, header_lines
 from moorage.metadata import users
 from moorage.metadata.database import Database
 from moorage.metadata.open import open_database
+from moorage.observe.metrics import Sample
+from moorage.public.face import Public
 from moorage.registry.browse import Browse
 from moorage.registry.delete import Delete
 from moorage.registry.gates import Gates, Limits
@@ -32,6 +35,8 @@ from moorage.settings.model import Settings
 from moorage.storage.blobs import BlobStore
 from moorage.storage.filesystem import FilesystemBlobStore
 from moorage.storage.links import ClassicLinks
+from moorage.tls.private_ca import PrivateAuthority
+from moorage.tls.store import CertificateStore
 from moorage.v2.answers import Answers, with_nosniff
 from moorage.v2.call import Shared
 from moorage.v2.face import V2
@@ -145,7 +150,26 @@ class Application:
             proxy_header=(self.settings.auth.proxy_header or "").lower().encode("ascii"),
             accel=http.accel_redirect or "",
         )
-        return Front(V2(shared, self.authenticator()), prefix, extra)
+        return Front(V2(shared, self.authenticator()), prefix, extra, self.public())
+
+    def public(self) -> Public:
+        """What everybody may read, over https and in the clear."""
+        store = CertificateStore(self.folders.tls)
+        http = self.settings.http
+        extra = with_nosniff([(name, value) for name, values in http.headers.items() for value in values])
+        authorities = None
+        if self.settings.certificates_from in {"acme", "private"}:
+            authority = PrivateAuthority(store, self.clock)
+
+            def authorities() -> bytes:
+                return b"".join(authority.certificates())
+
+        return Public(store.http_answer, authorities, None, header_lines(*extra))
+
+    def samples(self, started: int) -> Iterator[Sample]:
+        """What Prometheus is told, of a server that was *started* then, in microseconds since the epoch."""
+        yield Sample("moorage_build_info", 1, {"version": __version__}, "Which version runs.")
+        yield Sample("process_start_time_seconds", started / 1e6, {}, "When the server was started, by Unix time.")
 
     def chores(self) -> list[Leased]:
         """The background work."""
@@ -168,11 +192,12 @@ class Application:
 class Front:
     """Sends `/v2/` to the protocol; answers `/` with an empty 200, as load balancers expect of a registry.
 
-    With a prefix, `/v2/` without it works too: clients cannot be told of one.
+    With a prefix, `/v2/` without it works too: clients cannot be told of one. What everybody may read is *public*.
     """
 
-    def __init__(self, v2: V2, prefix: str, extra: list[tuple[str, str]]) -> None:
+    def __init__(self, v2: V2, prefix: str, extra: list[tuple[str, str]], public: Public) -> None:
         self._v2 = v2
+        self._public = public
         self._at_root = V2(v2.shared._replace(prefix=""), v2.authenticator)
         self._prefix = f"{prefix}/v2"
         self._home = (prefix + "/", "/")
@@ -188,7 +213,9 @@ class Front:
         if path.startswith("/v2/") or path == "/v2":
             return await self._at_root(request)
         if path not in self._home:
-            return Response(404, self._not_found, b"not here: the registry's API is at /v2/\n")
+            return self._public.answer(request) or Response(
+                404, self._not_found, b"not here: the registry's API is at /v2/\n"
+            )
         if request.method not in {"GET", "HEAD"}:
             return Response(
                 405, header_lines(("Allow", "GET, HEAD")) + self._not_found, b"this path can only be read\n"

@@ -239,16 +239,6 @@ def test_a_newer_schema_is_a_sentence(volume: Volume) -> None:
     assert "has revision 9999" in said
 
 
-@pytest.mark.parametrize("address", ["0.0.0.0", ""])
-def test_passwords_in_the_clear_are_refused(tmp_path: Path, address: str) -> None:
-    """Off loopback and without TLS the server says why it does not start, and the three ways out; nothing is made."""
-    code, said = refused(tmp_path, "--listen", f"{address}:{free_port()}")
-
-    assert (code, list(tmp_path.iterdir())) == (4, [])
-    assert "in the clear" in said
-    assert all(way in said for way in ("--tls-certificate", "127.0.0.1", "--allow-plaintext"))
-
-
 @pytest.fixture
 def started(tmp_path: Path) -> Iterator[Callable[..., Moorage]]:
     """Starts servers that listen everywhere, and kills them in the end."""
@@ -286,7 +276,7 @@ def test_what_is_open_is_said_once(started: Callable[..., Moorage], options: lis
     assert re.search(says, warnings[0])
 
 
-def test_a_certificate_is_a_way_out(tmp_path: Path) -> None:
+def test_with_a_certificate_nothing_is_said(tmp_path: Path) -> None:
     """With TLS the server listens everywhere without a word."""
     pair = Authority(tmp_path / "ca").issue("127.0.0.1")
     port = free_port()

@@ -2,26 +2,24 @@ from __future__ import annotations
 
 import pytest
 
-from moorage.errors import StartRefused
-from moorage.settings.advice import advice, refuse_plaintext
+from moorage.settings.advice import advice
 from moorage.settings.model import Settings
 
 TLS = {"certificate": "a", "key": "b"}
+CLASSIC = {"allow_plaintext": True, "auth": {"kind": "htpasswd", "htpasswd": "users"}}
 
 
 @pytest.mark.parametrize(
     "values",
     [
-        {},
         {"listen": ["localhost:5000", "[::1]:5000", "127.0.0.9:1", "unix:/run/x"]},
         {"listen": [":5000"], "tls": TLS},
-        {"listen": [":5000"], "allow_plaintext": True},
-        {"listen": [":5000"], "auth": {"kind": "none"}},
+        {"listen": [":5000"], "tls": {"names": ["registry.lan"]}},
     ],
 )
-def test_passwords_that_cannot_be_overheard_are_no_reason_to_refuse(values: dict[str, object]) -> None:
-    """Loopback, a unix socket, TLS, no passwords at all, or the word of the administrator."""
-    refuse_plaintext(Settings.model_validate(values))
+def test_passwords_that_cannot_be_overheard_are_nothing_to_say(values: dict[str, object]) -> None:
+    """Loopback, a unix socket, or TLS, wherever its certificate comes from."""
+    assert advice(Settings.model_validate(CLASSIC | values), "classic") == ()
 
 
 @pytest.mark.parametrize(
@@ -33,14 +31,13 @@ def test_passwords_that_cannot_be_overheard_are_no_reason_to_refuse(values: dict
         (["registry.example.com:5000"], "registry.example.com:5000"),
     ],
 )
-def test_passwords_in_the_clear_are_refused_with_the_ways_out(listen: list[str], named: str) -> None:
-    """The sentence names the address, why, and what to type instead."""
-    with pytest.raises(StartRefused) as caught:
-        refuse_plaintext(Settings.model_validate({"listen": listen}))
+def test_passwords_in_the_clear_are_told_in_classic_mode(listen: list[str], named: str) -> None:
+    """The sentence names the address and what to set."""
+    sentences = advice(Settings.model_validate(CLASSIC | {"listen": listen}), "classic")
 
-    sentence = str(caught.value)
-    assert f"clear: {named} can be reached" in sentence
-    assert all(way in sentence for way in ("--tls-certificate", "--listen 127.0.0.1:5000", "--allow-plaintext"))
+    assert len(sentences) == 1
+    assert f"clear: {named} can be reached" in sentences[0]
+    assert "REGISTRY_HTTP_TLS_CERTIFICATE" in sentences[0]
 
 
 @pytest.mark.parametrize(

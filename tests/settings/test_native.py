@@ -54,6 +54,28 @@ def test_a_later_place_wins_over_an_earlier_one(file: Path) -> None:
     assert str(loaded.origins["database"]) == "default"
 
 
+@pytest.mark.parametrize(
+    ("text", "options", "listen", "origin"),
+    [
+        ("", {"tls.domains": ("r.example.com",)}, (":443",), "--domain"),
+        ("tls: {domains: r.example.com}", {}, (":443",), "{file}:1"),
+        ("tls: {domains: []}", {}, ("127.0.0.1:5000",), "default"),
+        ("", {"tls.domains": ("r.example.com",), "listen": (":8443",)}, (":8443",), "--listen"),
+        ("listen: [':1']", {"tls.domains": ("r.example.com",)}, (":1",), "{file}:1"),
+    ],
+)
+def test_a_public_name_is_served_at_the_port_of_https(
+    file: Path, text: str, options: dict[str, object], listen: tuple[str, ...], origin: str
+) -> None:
+    """With `--domain` alone the server listens at 443; whatever is said of `listen` holds."""
+    file.write_text(text)
+
+    loaded = load_native(file, {}, options)
+
+    assert loaded.settings.listen == listen
+    assert str(loaded.origins["listen"]) == origin.format(file=file)
+
+
 def test_the_file_is_found_by_option_variable_or_working_directory(file: Path) -> None:
     """The named file wins over MOORAGE_CONFIG, and that over moorage.yml in the working directory."""
     Path("moorage.yml").write_text("workers: 1\n")

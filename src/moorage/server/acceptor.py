@@ -1,7 +1,8 @@
 """Taking connections off a listening socket that all workers share.
 
 Each worker takes one at a time, so the idle take more. A TLS port looks at the first byte before the handshake: a
-client that speaks plain HTTP there is told so instead of seeing noise.
+client that speaks plain HTTP there is told so instead of seeing noise. While an ACME server may come to look at a
+challenge (tls-alpn-01), the whole of the client's hello is looked at.
 """
 
 from __future__ import annotations
@@ -11,14 +12,17 @@ import errno
 import logging
 import socket
 import ssl
-from collections.abc import Callable
 
+from moorage.message import Face
+from moorage.server.aside import Aside, Farewell
 from moorage.server.connection import Connection
 from moorage.server.serving import Serving
+from moorage.tls.contexts import Contexts
+from moorage.tls.hello import LONGEST, Hello, read_hello
 
 _log = logging.getLogger("moorage.server")
 
-_TLS_HELLO = 0x16
+_TLS_HELLO = b"\x16"
 _OUT_OF_FILES = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 # What was wrong with the network of the new connection: there may be another one behind it (accept(2)).
 _UNLUCKY = {
@@ -34,25 +38,29 @@ _UNLUCKY = {
     errno.EHOSTDOWN,
     errno.EHOSTUNREACH,
 }
-_PLAIN_ON_TLS = (
-    b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nConnection: close\r\n\r\n"
-    b"This port speaks TLS: use https://\n"
-)
 
 
 class Acceptor:
-    """Accepts on *listening*; *context* gives the TLS context for a new connection, None for plain HTTP."""
+    """Accepts on *listening* and gives what comes to *face*; *contexts* None is plain HTTP.
+
+    Where TLS is spoken, *aside* answers what comes in the clear; None: such a connection is closed. No more than *most*
+    connections are served at a time.
+    """
 
     def __init__(
         self,
         serving: Serving,
         listening: socket.socket,
-        context: Callable[[], ssl.SSLContext] | None,
+        face: Face,
+        contexts: Contexts | None = None,
+        aside: Face | None = None,
         most: int | None = None,
     ) -> None:
         self._serving = serving
         self._listening = listening
-        self._context = context
+        self._face = face
+        self._contexts = contexts
+        self._aside = aside
         self._most = most
         self._loop = serving.loop
         self._stopped = False
@@ -101,23 +109,29 @@ class Acceptor:
 
     async def _connect(self, connection: socket.socket, peer: str) -> None:
         serving = self._serving
-        secure = self._context is not None
+        contexts = self._contexts
         try:
-            if self._context is None:
+            if contexts is None:
                 await self._loop.connect_accepted_socket(
-                    lambda: Connection(serving, connection, peer, secure=secure), connection
+                    lambda: Connection(serving, self._face, connection, peer, secure=False), connection
                 )
                 return
-            if not await self._says_hello(connection):
+            first = await self._first_byte(connection)
+            if first == _TLS_HELLO:
+                challenge = await self._challenge(contexts, connection) if contexts.pending else None
+                await self._loop.connect_accepted_socket(
+                    (lambda: Connection(serving, self._face, connection, peer, secure=True))
+                    if challenge is None
+                    else Farewell,
+                    connection,
+                    ssl=challenge or contexts.beginning(connection),
+                    ssl_handshake_timeout=serving.limits.header_timeout,
+                    ssl_shutdown_timeout=serving.limits.write_timeout,
+                )
+            elif first and (aside := self._aside):
+                await self._loop.connect_accepted_socket(lambda: Aside(serving, aside, connection, peer), connection)
+            else:
                 connection.close()
-                return
-            await self._loop.connect_accepted_socket(
-                lambda: Connection(serving, connection, peer, secure=secure),
-                connection,
-                ssl=self._context(),
-                ssl_handshake_timeout=serving.limits.header_timeout,
-                ssl_shutdown_timeout=serving.limits.write_timeout,
-            )
         except (OSError, ssl.SSLError) as error:
             serving.log.refusal(peer, 0, f"no TLS handshake: {error}")
             connection.close()
@@ -125,24 +139,52 @@ class Acceptor:
             connection.close()
             raise
 
-    async def _says_hello(self, connection: socket.socket) -> bool:
-        """Whether the client begins a TLS handshake; one that speaks HTTP is told where it is."""
+    async def _first_byte(self, connection: socket.socket) -> bytes:
+        """What the client says first, left where it is; nothing if it goes, or takes too long."""
+        try:
+            await asyncio.wait_for(self._readable(connection), self._serving.limits.header_timeout)
+        except TimeoutError:
+            return b""
+        return connection.recv(1, socket.MSG_PEEK)
+
+    async def _readable(self, connection: socket.socket) -> None:
         readable: asyncio.Future[None] = self._loop.create_future()
         descriptor = connection.fileno()
         self._loop.add_reader(descriptor, _settle, readable)
         try:
-            await asyncio.wait_for(readable, self._serving.limits.header_timeout)
-        except TimeoutError:
-            return False
+            await readable
         finally:
             self._loop.remove_reader(descriptor)
-        first = connection.recv(1, socket.MSG_PEEK)
-        if first and first[0] != _TLS_HELLO:
-            connection.recv(65536)
-            connection.send(_PLAIN_ON_TLS)
-            connection.shutdown(socket.SHUT_WR)
-            return False
-        return bool(first)
+
+    async def _challenge(self, contexts: Contexts, connection: socket.socket) -> ssl.SSLContext | None:
+        """What to show an ACME server that comes to look at a challenge; None for everybody else."""
+        hello = await self._hello(connection)
+        return contexts.challenge(hello.server_name) if hello is not None and hello.validates else None
+
+    async def _hello(self, connection: socket.socket) -> Hello | None:
+        """The client's hello, left where it is; None where it is none, is too long or does not come to its end.
+
+        It may come in pieces. The kernel is told to call the socket readable only when there is more than has been seen
+        (SO_RCVLOWAT, socket(7)), or nothing more will come.
+        """
+        seen = 0
+        try:
+            async with asyncio.timeout(self._serving.limits.header_timeout):
+                while seen < LONGEST:
+                    data = connection.recv(LONGEST, socket.MSG_PEEK)
+                    hello = read_hello(data)
+                    if hello is not None or len(data) <= seen:
+                        return hello
+                    seen = len(data)
+                    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, seen + 1)
+                    await self._readable(connection)
+        except TimeoutError:
+            raise ConnectionAbortedError("the hello took too long to come") from None
+        except ValueError:
+            pass
+        finally:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1)
+        return None
 
 
 def _settle(future: asyncio.Future[None]) -> None:

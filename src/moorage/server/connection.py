@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from moorage.errors import ClientGone
-from moorage.message import Response
+from moorage.message import Face, Response
 from moorage.server.drive import Rest
 from moorage.server.exchange import Exchange
 from moorage.server.incoming import Incoming
@@ -51,10 +51,11 @@ class Phase(enum.IntEnum):
 
 
 class Connection(asyncio.BufferedProtocol):
-    """One client's connection."""
+    """One client's connection; *face* answers what it asks."""
 
-    def __init__(self, serving: Serving, sock: socket.socket, peer: str, *, secure: bool) -> None:
+    def __init__(self, serving: Serving, face: Face, sock: socket.socket, peer: str, *, secure: bool) -> None:
         self._serving = serving
+        self._face = face
         self._socket = sock
         self._peer = peer
         self._secure = secure
@@ -152,7 +153,7 @@ class Connection(asyncio.BufferedProtocol):
     def _begin(self, exchange: Exchange) -> None:
         self._current = exchange
         self._enter(Phase.HANDLING)
-        coroutine = self._serving.face(exchange.request)
+        coroutine = self._face(exchange.request)
         try:
             awaited = coroutine.send(None)
         except StopIteration as done:

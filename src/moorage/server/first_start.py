@@ -15,7 +15,6 @@ from moorage.auth.passwords import generate_password, hash_argon2
 from moorage.durable import write_file
 from moorage.metadata import users
 from moorage.metadata.users import User
-from moorage.server.worker import Listener
 from moorage.settings.names import PREFIX
 from moorage.settings.native import DEFAULT_FILE
 from moorage.settings.origin import DEFAULT, Loaded
@@ -26,11 +25,12 @@ _log = logging.getLogger("moorage.server")
 ADMINISTRATOR = "admin"
 
 
-async def greet(application: Application, loaded: Loaded, listener: Listener, *, terminal: bool) -> None:
+async def greet(application: Application, loaded: Loaded, host: str, *, terminal: bool) -> None:
     """Make the administrator if there is no user yet, and hand over the password, once.
 
-    On a *terminal* it is shown; otherwise it goes to a file that only the server's user can read, and the log names the
-    file. The user is made after the file is written, so that no password is lost between the two.
+    *host* is what clients call the server. On a *terminal* it is shown; otherwise it goes to a file that only the
+    server's user can read, and the log names the file. The user is made after the file is written, so that no password
+    is lost between the two.
     """
     if await users.everybody(application.database):
         return
@@ -42,21 +42,10 @@ async def greet(application: Application, loaded: Loaded, listener: Listener, *,
     administrator = User(ADMINISTRATOR, hashed, admin=True, disabled=False, created_at=application.clock.now())
     await application.database.write(lambda transaction: users.add(transaction, administrator))
     if terminal:
-        sys.stdout.write(_welcome(_host(loaded, listener), password, _management(loaded)))
+        sys.stdout.write(_welcome(host, password, _management(loaded)))
         sys.stdout.flush()
     else:
         _log.info("the administrator %s was made; the password is in %s", ADMINISTRATOR, path)
-
-
-def _host(loaded: Loaded, listener: Listener) -> str:
-    external = loaded.settings.http.external_url
-    if external is not None:
-        return external.partition("://")[2]
-    name = listener.socket.getsockname()
-    if isinstance(name, str):
-        return "localhost"
-    host = "localhost" if name[0] in {"0.0.0.0", "::"} else name[0]  # noqa: S104  (read, not bound)
-    return f"[{host}]:{name[1]}" if ":" in host else f"{host}:{name[1]}"
 
 
 def _management(loaded: Loaded) -> tuple[str, str]:

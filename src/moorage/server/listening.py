@@ -14,31 +14,32 @@ from moorage.settings.listen import Address, TcpAddress, UnixAddress
 _BACKLOG = 4096
 
 
-def listen(address: Address) -> list[socket.socket]:
-    """Sockets that listen at *address*. Raises StartRefused with what to do."""
+def listen(address: Address, option: str = "--listen") -> list[socket.socket]:
+    """Sockets that listen at *address*, which *option* has named. Raises StartRefused with what to do."""
     if isinstance(address, UnixAddress):
         return [_listen_unix(address.path)]
     if not address.host:
-        return _listen_everywhere(address.port)
+        return _listen_everywhere(address.port, option)
     try:
         found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except socket.gaierror as error:
         raise StartRefused(f"cannot listen on {address}: the host name is not known ({error.strerror})") from None
-    return [_listen_tcp(family, where, address) for family, where in dict.fromkeys((row[0], row[4]) for row in found)]
+    places = dict.fromkeys((row[0], row[4]) for row in found)
+    return [_listen_tcp(family, where, address, option) for family, where in places]
 
 
-def _listen_everywhere(port: int) -> list[socket.socket]:
+def _listen_everywhere(port: int, option: str) -> list[socket.socket]:
     """One socket for IPv6 and IPv4 where the machine has both."""
     address = TcpAddress("", port)
     if socket.has_dualstack_ipv6():
         with contextlib.suppress(OSError):
             probe = socket.socket(socket.AF_INET6)
             probe.close()
-            return [_listen_tcp(socket.AF_INET6, ("::", port), address, dual=True)]
-    return [_listen_tcp(socket.AF_INET, ("0.0.0.0", port), address)]  # noqa: S104  (asked for by name)
+            return [_listen_tcp(socket.AF_INET6, ("::", port), address, option, dual=True)]
+    return [_listen_tcp(socket.AF_INET, ("0.0.0.0", port), address, option)]  # noqa: S104  (asked for by name)
 
 
-def _listen_tcp(family: int, where: object, address: TcpAddress, *, dual: bool = False) -> socket.socket:
+def _listen_tcp(family: int, where: object, address: TcpAddress, option: str, *, dual: bool = False) -> socket.socket:
     made = socket.socket(family, socket.SOCK_STREAM)
     try:
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -48,22 +49,22 @@ def _listen_tcp(family: int, where: object, address: TcpAddress, *, dual: bool =
         made.listen(_BACKLOG)
     except OSError as error:
         made.close()
-        raise StartRefused(_why(error, address)) from None
+        raise StartRefused(_why(error, address, option)) from None
     made.setblocking(False)
     return made
 
 
-def _why(error: OSError, address: TcpAddress) -> str:
+def _why(error: OSError, address: TcpAddress, option: str) -> str:
     if error.errno == errno.EADDRINUSE:
         return (
             f"port {address.port} is in use on {address.host or 'this machine'}: stop what listens there"
-            f" (ss -ltnp 'sport = :{address.port}' shows it), or choose another with --listen"
+            f" (ss -ltnp 'sport = :{address.port}' shows it), or choose another with {option}"
         )
     if error.errno in {errno.EACCES, errno.EPERM}:
         return (
             f"this user may not listen on port {address.port}: ports below 1024 need root or the right to bind them"
             " (setcap cap_net_bind_service=+ep on the Python binary, or AmbientCapabilities in a systemd unit),"
-            " or choose another with --listen"
+            f" or choose another with {option}"
         )
     if error.errno == errno.EADDRNOTAVAIL:
         return f"cannot listen on {address}: this machine does not have that address (ip address shows which it has)"

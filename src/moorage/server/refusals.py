@@ -11,25 +11,21 @@ from moorage.app import Folders
 from moorage.durable import is_network_filesystem, make_directory
 from moorage.errors import StartRefused
 from moorage.metadata.open import SqliteFile, locate
-from moorage.settings.advice import refuse_plaintext
-from moorage.settings.listen import parse_address
 from moorage.settings.origin import Loaded
 
 _log = logging.getLogger("moorage.server")
 
 
 def look_at_plaintext(loaded: Loaded) -> None:
-    """Raises StartRefused where passwords would travel in the clear unasked; says so where they do and may.
+    """Says where passwords travel in the clear, as somebody has allowed.
 
     In classic mode the settings' own warnings say it.
     """
     settings = loaded.settings
-    refuse_plaintext(settings)
-    if loaded.mode == "classic" or settings.tls.certificate is not None or settings.auth.kind == "none":
+    if loaded.mode == "classic" or settings.certificates_from is not None or settings.auth.kind == "none":
         return
-    exposed = [text for text in settings.listen if not parse_address(text).loopback]
-    if exposed:
-        _log.warning("passwords travel in the clear on %s, as allow_plaintext allows", ", ".join(exposed))
+    if settings.exposed:
+        _log.warning("passwords travel in the clear on %s, as allow_plaintext allows", ", ".join(settings.exposed))
 
 
 def look_at_file_systems(

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Protocol
 
-from moorage.message import Face
 from moorage.observe.access import AccessLog
 from moorage.server.forwarded import Network
 
@@ -60,11 +59,10 @@ class Served(Protocol):
 
 
 class Serving:
-    """One worker's face, limits, log and clock, and the connections it serves."""
+    """One worker's limits, log and clock, and the connections it serves."""
 
-    def __init__(self, face: Face, limits: Limits, log: AccessLog, trusted: Sequence[Network] = ()) -> None:
+    def __init__(self, limits: Limits, log: AccessLog, trusted: Sequence[Network] = ()) -> None:
         """*trusted* are the proxies whose word about the client's address is taken."""
-        self.face = face
         self.limits = limits
         self.log = log
         self.trusted = trusted

@@ -7,28 +7,32 @@ import logging
 import os
 import resource
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from functools import partial
 
 from moorage.app import Application, Folders
+from moorage.clock import SystemClock
 from moorage.durable import FolderLock
-from moorage.message import Face
 from moorage.metadata.migrate import bring_up_to_date
 from moorage.observe.logs import set_up
 from moorage.observe.repeats import Repeats
+from moorage.public.face import Misdirected, Redirect
+from moorage.public.metrics import Metrics
 from moorage.server import background, worker
+from moorage.server.addresses import external_host, listen_everywhere, name_of, port_of
+from moorage.server.announcement import announce
 from moorage.server.first_start import greet
-from moorage.server.listening import listen
+from moorage.server.identity import Identity, given_identity, https_port, made_identity
 from moorage.server.refusals import look_at_file_systems, look_at_plaintext, make_folders
 from moorage.server.serving import Limits
 from moorage.server.supervisor import Supervisor
-from moorage.server.worker import Listener, Work
-from moorage.settings.listen import Address, UnixAddress, parse_address
+from moorage.server.worker import Faces, Listener, Work
 from moorage.settings.model import Settings
 from moorage.settings.origin import DEFAULT, Loaded
-from moorage.tls.files import CertificateFiles, TlsPolicy
 
 _log = logging.getLogger("moorage.server")
+
+_USES = {"plain": "for challenges and the way to https", "metrics": "for metrics and health"}
 
 
 class Start:
@@ -53,14 +57,18 @@ class Start:
             _log.warning("%s", warning)
         look_at_plaintext(self._loaded)
         look_at_file_systems(settings.data, settings.database)
-        certificates = self._certificates()
+        identity = given_identity(settings, self._folders) if settings.certificates_from == "files" else None
         make_folders(self._folders)
         with FolderLock(self._folders.lock):
             asyncio.run(bring_up_to_date(settings.database, settings.data))
-            listeners = self._listen([parse_address(text) for text in settings.listen])
-            asyncio.run(self._try_out(listeners))
+            if settings.certificates_from in {"acme", "private"}:
+                identity = made_identity(settings, self._folders)
+            listeners = listen_everywhere(self._loaded)
+            if identity is not None:
+                announce(identity, settings, listeners[0], terminal=self._terminal)
+            asyncio.run(self._try_out(listeners, identity))
             _raise_file_limit()
-            return self._supervise(listeners, certificates)
+            return self._supervise(listeners, identity)
 
     def _set_up_log(self) -> None:
         log = self._settings.log
@@ -71,34 +79,20 @@ class Start:
         for name in ("moorage.auth", "moorage.tls"):
             logging.getLogger(name).addFilter(repeats)
 
-    def _certificates(self) -> CertificateFiles | None:
-        tls = self._settings.tls
-        if tls.certificate is None or tls.key is None:
-            return None
-        policy = TlsPolicy(tls.minimum, tls.ciphers, tls.client_cas, tls.client_auth)
-        return CertificateFiles(tls.certificate, tls.key, policy)
-
-    def _listen(self, addresses: list[Address]) -> list[Listener]:
-        secure = self._settings.tls.certificate is not None
-        return [
-            Listener(made, secure=secure and not isinstance(address, UnixAddress))
-            for address in addresses
-            for made in listen(address)
-        ]
-
-    async def _try_out(self, listeners: list[Listener]) -> None:
+    async def _try_out(self, listeners: list[Listener], identity: Identity | None) -> None:
         """Build once what each worker will build, so that what is wrong is said once, and greet a new operator."""
         application = Application(self._settings)
         try:
             application.authenticator()
             if self._settings.auth.kind == "users":
-                await greet(application, self._loaded, listeners[0], terminal=self._terminal)
+                host = external_host(self._settings, listeners[0], identity)
+                await greet(application, self._loaded, host, terminal=self._terminal)
         finally:
             await application.database.close()
 
-    def _supervise(self, listeners: list[Listener], certificates: CertificateFiles | None) -> int:
+    def _supervise(self, listeners: list[Listener], identity: Identity | None) -> int:
         settings = self._settings
-        work = self._work(listeners, certificates)
+        work = self._work(listeners, identity)
         count = settings.workers or len(os.sched_getaffinity(0))
         roles: dict[str, Callable[[], None]] = {
             f"worker {number}": partial(worker.run, work) for number in range(count)
@@ -106,7 +100,10 @@ class Start:
         roles["jobs"] = partial(background.run, settings, listeners)
         for listener in listeners:
             scheme = "https" if listener.secure else "http"
-            _log.info("listening on %s as %s, %d workers", _name(listener), scheme, count)
+            if listener.use == "registry":
+                _log.info("listening on %s as %s, %d workers", name_of(listener), scheme, count)
+            else:
+                _log.info("listening on %s as %s, %s", name_of(listener), scheme, _USES[listener.use])
 
         def close() -> None:
             for listener in listeners:
@@ -114,13 +111,13 @@ class Start:
 
         return Supervisor(roles, settings.http.drain_timeout, before_stop=close).run()
 
-    def _work(self, listeners: list[Listener], certificates: CertificateFiles | None) -> Work:
+    def _work(self, listeners: list[Listener], identity: Identity | None) -> Work:
         settings = self._settings
         limits, timeouts = settings.http.limits, settings.http.timeouts
         return Work(
             listeners=listeners,
-            certificates=certificates,
-            open_face=partial(_open_face, settings),
+            contexts=None if identity is None else identity.contexts,
+            open_faces=partial(_open_faces, settings, port_of(listeners[0]), SystemClock().now()),
             limits=Limits(
                 header_bytes=limits.header_bytes,
                 header_count=limits.header_count,
@@ -138,14 +135,16 @@ class Start:
         )
 
 
-async def _open_face(settings: Settings) -> tuple[Face, Callable[[], Awaitable[None]]]:
+async def _open_faces(settings: Settings, port: int, started: int) -> Faces:
     application = Application(settings)
-    return application.face(), application.database.close
-
-
-def _name(listener: Listener) -> str:
-    name = listener.socket.getsockname()
-    return f"unix:{name}" if isinstance(name, str) else f"{name[0]}:{name[1]}"
+    public = application.public()
+    return Faces(
+        registry=application.face(),
+        plain=Redirect(public, https_port(settings, port)),
+        aside=Misdirected(public),
+        metrics=Metrics(partial(application.samples, started), settings.metrics.path),
+        close=application.database.close,
+    )
 
 
 def _raise_file_limit() -> None:

@@ -7,9 +7,11 @@ import gc
 import logging
 import signal
 import socket
+import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from typing import Any, Literal
 
 import uvloop
 
@@ -19,7 +21,7 @@ from moorage.server import heap
 from moorage.server.acceptor import Acceptor
 from moorage.server.forwarded import Network
 from moorage.server.serving import Limits, Serving
-from moorage.tls.files import CertificateFiles
+from moorage.tls.contexts import Contexts
 
 _log = logging.getLogger("moorage.server")
 
@@ -31,23 +33,38 @@ _TRIM_SECONDS = 10
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """A listening socket, and whether it speaks TLS."""
+    """A listening socket, whether it speaks TLS, and which of `Faces` answers there."""
 
     socket: socket.socket
     secure: bool
+    use: Literal["registry", "plain", "metrics"] = "registry"
+
+
+@dataclass(frozen=True, slots=True)
+class Faces:
+    """What answers: at the registry's addresses, in the clear beside TLS, in the clear on a port of TLS, to Prometheus.
+
+    *close* lets go of what they hold.
+    """
+
+    registry: Face
+    plain: Face
+    aside: Face
+    metrics: Face
+    close: Callable[[], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
 class Work:
     """What a worker serves.
 
-    *open_face* is called inside the worker, since nothing with a thread or a connection outlives a fork; it returns the
-    face and what closes it. *log_descriptor* None keeps no access log.
+    *open_faces* is called inside the worker, since nothing with a thread or a connection outlives a fork. *contexts*
+    None: no listener speaks TLS. *log_descriptor* None keeps no access log.
     """
 
     listeners: Sequence[Listener]
-    certificates: CertificateFiles | None
-    open_face: Callable[[], Awaitable[tuple[Face, Callable[[], Awaitable[None]]]]]
+    contexts: Contexts | None
+    open_faces: Callable[[], Awaitable[Faces]]
     limits: Limits
     drain_seconds: float
     connections: int | None
@@ -70,23 +87,15 @@ async def _serve(work: Work) -> None:
     # Ctrl-C reaches every process of the terminal; the parent turns it into SIGTERM, in its own order.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     loop.add_signal_handler(signal.SIGTERM, stop.set)
-    face, close = await work.open_face()
-    serving = Serving(face, work.limits, _access_log(work), work.trusted)
-    certificates = work.certificates
-    acceptors = [
-        Acceptor(
-            serving,
-            listener.socket,
-            (lambda: certificates.context) if listener.secure and certificates is not None else None,
-            work.connections,
-        )
-        for listener in work.listeners
-    ]
+    sys.unraisablehook = _unraisable
+    faces = await work.open_faces()
+    serving = Serving(work.limits, _access_log(work), work.trusted)
+    acceptors = [_acceptor(serving, faces, work, listener) for listener in work.listeners]
     for acceptor in acceptors:
         acceptor.start()
     chores = [asyncio.create_task(_flush(serving.log)), asyncio.create_task(_trim())]
-    if certificates is not None:
-        chores.append(asyncio.create_task(_watch(certificates)))
+    if work.contexts is not None:
+        chores.append(asyncio.create_task(_watch(work.contexts)))
     await stop.wait()
     for acceptor in acceptors:
         acceptor.stop()
@@ -95,7 +104,20 @@ async def _serve(work: Work) -> None:
     await serving.drain(work.drain_seconds)
     for chore in chores:
         chore.cancel()
-    await close()
+    await faces.close()
+
+
+def _acceptor(serving: Serving, faces: Faces, work: Work, listener: Listener) -> Acceptor:
+    contexts = work.contexts if listener.secure else None
+    # Figures are wanted most when there are too many connections.
+    most = None if listener.use == "metrics" else work.connections
+    return Acceptor(serving, listener.socket, getattr(faces, listener.use), contexts, faces.aside, most)
+
+
+def _unraisable(failure: Any) -> None:
+    """A server name beyond ASCII ends its handshake in `ssl`, which would print a traceback for each."""
+    if not isinstance(failure.exc_value, UnicodeDecodeError) or not isinstance(failure.object, bytes):
+        sys.__unraisablehook__(failure)
 
 
 def _access_log(work: Work) -> AccessLog:
@@ -104,10 +126,13 @@ def _access_log(work: Work) -> AccessLog:
     return AccessLog(work.log_descriptor, time.monotonic, text=work.log_text, fields=work.log_fields)
 
 
-async def _watch(certificates: CertificateFiles) -> None:
+async def _watch(contexts: Contexts) -> None:
     while True:
         await asyncio.sleep(_LOOK_SECONDS)
-        certificates.refresh()
+        try:
+            contexts.refresh()
+        except Exception:  # noqa: BLE001  (whatever is wrong with a disk, the connections go on)
+            _log.exception("certificates could not be looked at; those before stay in force")
 
 
 async def _flush(log: AccessLog) -> None:

@@ -1,11 +1,9 @@
-"""What has to be said about settings that are valid, and what is refused although it is."""
+"""What has to be said about settings that are valid."""
 
 from __future__ import annotations
 
 from typing import Literal
 
-from moorage.errors import StartRefused
-from moorage.settings.listen import parse_address
 from moorage.settings.model import Settings
 
 
@@ -38,19 +36,5 @@ def advice(settings: Settings, mode: Literal["native", "classic"]) -> tuple[str,
     return tuple(sentences)
 
 
-def refuse_plaintext(settings: Settings) -> None:
-    """Raises StartRefused when passwords would cross a network in the clear and nobody said that this is wanted."""
-    exposed = _exposed(settings)
-    if not exposed or settings.auth.kind == "none" or settings.allow_plaintext:
-        return
-    raise StartRefused(
-        f"passwords would travel in the clear: {', '.join(exposed)} can be reached from other machines, and there is "
-        "no TLS. Three ways out: give a certificate (--tls-certificate FILE --tls-key FILE); listen for this machine "
-        "alone (--listen 127.0.0.1:5000) and let a proxy speak TLS; or accept it (--allow-plaintext)"
-    )
-
-
 def _exposed(settings: Settings) -> list[str]:
-    if settings.tls.certificate is not None:
-        return []
-    return [text for text in settings.listen if not parse_address(text).loopback]
+    return [] if settings.certificates_from is not None else list(settings.exposed)

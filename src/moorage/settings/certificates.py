@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
@@ -153,6 +154,14 @@ class Acme(Section):
         return self.staging_directory
 
 
+def _may_be_folder(path: Path) -> bool:
+    """Whether *path* is one, or cannot be seen by this user, as certbot's folders cannot."""
+    try:
+        return path.is_dir()
+    except OSError:
+        return True
+
+
 class Tls(Section):
     """TLS on every TCP address that `listen` names."""
 
@@ -217,7 +226,7 @@ class Tls(Section):
     def _certificate_and_key(self) -> Self:
         if self.certificate is None and self.key is not None:
             raise ValueError("a certificate needs its key: tls.certificate is not set")
-        if self.certificate is not None and self.key is None and not self.certificate.is_dir():
+        if self.certificate is not None and self.key is None and not _may_be_folder(self.certificate):
             raise ValueError("a certificate needs its key: tls.key is not set")
         if self.certificate is not None and self.domains:
             raise ValueError("tls.domains gets certificates, and tls.certificate is one: give one of the two")

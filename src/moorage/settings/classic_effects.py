@@ -51,7 +51,7 @@ def translate(root: Mapping) -> tuple[dict[str, Given], list[str]]:
     *root* is examined already: every key in it is known, and none is refused.
     """
     reading = _Reading(root)
-    for step in (_storage, _auth, _direct, _address, _host, _tls, _log, _listing, _validation):
+    for step in (_storage, _auth, _direct, _address, _debug, _host, _tls, _log, _listing, _validation):
         step(reading)
     return reading.values, reading.warnings
 
@@ -171,6 +171,14 @@ def _address(reading: _Reading) -> None:
         raise reading.fault("http.net", "needs http.addr: the path of the socket")
     if address is not None:
         reading.put("listen", "http.addr", [f"unix:{address}" if network == "unix" else address])
+
+
+def _debug(reading: _Reading) -> None:
+    address = reading.text("http.debug.addr")
+    if address is not None:
+        reading.put("metrics.listen", "http.debug.addr", [address])
+        if not reading.flag("http.debug.prometheus.enabled"):
+            reading.put("metrics.path", "http.debug.prometheus.enabled", None)
 
 
 def _host(reading: _Reading) -> None:

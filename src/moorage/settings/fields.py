@@ -25,6 +25,7 @@ _SERVERS_OWN_HEADERS = frozenset(
     ("connection", "content-length", "date", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade")
 )
 _PREFIX = re.compile(r"/(?:[A-Za-z0-9._~-]{1,100}/){0,10}")
+_PAGE = re.compile(r"/[A-Za-z0-9._~/-]{0,200}")
 _DATABASE = re.compile(r"(?:sqlite:///|postgres(?:ql)?://)[^\s]{1,4000}")
 _QUOTED_TEXT = re.compile(r'[^\x00-\x1f\x7f"\\]{1,200}')
 
@@ -109,6 +110,7 @@ def _headers(headers: Mapping[str, tuple[str, ...]]) -> Mapping[str, tuple[str, 
 
 FilePath = Annotated[Path, BeforeValidator(_path)]
 ListenAddress = Annotated[str, AfterValidator(_address)]
+PagePath = Annotated[str, matching(_PAGE, "a path is written /metrics: letters, digits, dots, dashes and slashes")]
 Pattern = Annotated[str, Field(max_length=2000), AfterValidator(_pattern)]
 ExternalUrl = Annotated[str, AfterValidator(parse_external_url)]
 HeaderName = Annotated[str, matching(_HEADER_NAME, "a header's name is letters, digits and dashes: X-Remote-User")]

@@ -23,6 +23,7 @@ from moorage.settings.fields import (
     Headers,
     Level,
     ListenAddress,
+    PagePath,
     Pattern,
     Positive,
     Prefix,
@@ -228,6 +229,11 @@ class Metrics(Section):
         " None: nowhere.",
         json_schema_extra=option(),
     )
+    path: PagePath | None = Field(
+        default="/metrics",
+        description="The path of the figures at `metrics.listen`. Not set: there is only `/debug/health`, which answers"
+        " 200 in any case.",
+    )
 
 
 class Log(Section):
@@ -255,7 +261,8 @@ class Settings(Section):
     )
     listen: Annotated[tuple[ListenAddress, ...], Field(min_length=1)] = Field(
         default=("127.0.0.1:5000",),
-        description="Where to listen: `host:port`, `[::1]:port`, `:port` for every address, `unix:/path`; any number.",
+        description="Where to listen: `host:port`, `[::1]:port`, `:port` for every address, `unix:/path`; any number."
+        " With `tls.domains` it is `:443` unless it is set.",
         json_schema_extra=option(),
     )
     workers: Annotated[int, Field(ge=1, le=1024)] | None = Field(
@@ -273,7 +280,8 @@ class Settings(Section):
     allow_plaintext: bool = Field(
         default=False,
         description="Listens off loopback without TLS although passwords then travel in the clear; for a server behind"
-        " a proxy that speaks TLS.",
+        " a proxy that speaks TLS. Without this, a server that has no certificate and is reached from other machines"
+        " gets one from its own private authority.",
         json_schema_extra=option(),
     )
     auth: Auth = Auth()

@@ -26,16 +26,18 @@ from moorage.settings.names import (
     suggestion,
     variables,
 )
-from moorage.settings.origin import Loaded, Origin
+from moorage.settings.origin import DEFAULT, Loaded, Origin
 
 DEFAULT_FILE = Path("moorage.yml")
+_NOTHING = Given(None, DEFAULT)
 CLASSIC_PREFIX = "REGISTRY_"
 
 
 def load_native(file: Path | None, environ: AbstractMapping[str, str], options: AbstractMapping[str, object]) -> Loaded:
     """The settings in force, from *file* (or the default one), *environ* and *options* by dotted path.
 
-    An option that is None or an empty list was not given. Raises ConfigurationError.
+    An option that is None or an empty list was not given. With `tls.domains`, and nothing said of `listen`, that is
+    port 443. Raises ConfigurationError.
     """
     file = file or _default_file(environ)
     given = {} if file is None else from_file(file)
@@ -44,6 +46,8 @@ def load_native(file: Path | None, environ: AbstractMapping[str, str], options: 
     given |= from_options(options)
     if "auth.htpasswd" in given and "auth.kind" not in given:
         given["auth.kind"] = Given("htpasswd", given["auth.htpasswd"].origin)
+    if "listen" not in given and given.get("tls.domains", _NOTHING).value:
+        given["listen"] = Given([":443"], given["tls.domains"].origin)
     settings, origins = assemble(given)
     warnings.extend(_foreign(environ))
     return Loaded(settings, origins, (*warnings, *advice(settings, "native")), "native")

@@ -1,12 +1,11 @@
-"""A certificate and key in files, loaded again when the files change.
+"""A certificate and key in files, as a TLS context, and what is wrong with files that are none.
 
-A new pair is loaded into a new context. The context in force is never touched: loading a bad pair into it would break
-every handshake after, and a new ECDSA pair would stand beside the old RSA one.
+A pair is loaded into a context of its own, which is never changed afterwards: loading a bad pair into one in force
+would break every handshake after, and a new ECDSA pair would stand beside the old RSA one.
 """
 
 from __future__ import annotations
 
-import logging
 import os
 import ssl
 from collections.abc import Sequence
@@ -15,13 +14,17 @@ from pathlib import Path
 
 from moorage.errors import ConfigurationError
 from moorage.tls.handshake import TellingSslObject
-
-_log = logging.getLogger("moorage.tls")
+from moorage.tls.pem import read_chain, read_file, read_pair
+from moorage.tls.store import Pair
 
 # Forward secrecy and authenticated encryption; what Docker 18 and every client since can speak.
 _CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
 _VERSIONS = {"tls1.2": ssl.TLSVersion.TLSv1_2, "tls1.3": ssl.TLSVersion.TLSv1_3}
 _CLIENT_AUTH = {"require-and-verify": ssl.CERT_REQUIRED, "verify-if-given": ssl.CERT_OPTIONAL}
+_PROTOCOLS = ("http/1.1",)
+
+Facts = tuple[int, int, int]
+"""By which a changed file is known: its inode, time and size."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,94 +37,90 @@ class TlsPolicy:
     client_auth: str = "require-and-verify"
 
 
-class CertificateFiles:
-    """The context for the pair in *certificate* (with its chain) and *key*.
-
-    Symlinks are followed, as certbot's and Kubernetes' need: a change is another inode, time or size behind them.
-    """
-
-    def __init__(self, certificate: Path, key: Path, policy: TlsPolicy) -> None:
-        """Raises ConfigurationError where the pair cannot be used now."""
-        self._certificate = certificate
-        self._key = key
-        self._policy = policy
-        self._seen = self._look()
-        self.context = self._load()
-
-    def refresh(self) -> None:
-        """Put a changed pair in force, or say why not and keep the one before."""
-        seen = self._look()
-        if seen == self._seen:
-            return
-        self._seen = seen
-        try:
-            self.context = self._load()
-        except ConfigurationError as error:
-            _log.warning("the certificate before stays in force: %s", error)
-        else:
-            _log.info("the certificate in %s has changed and is in force", self._certificate)
-
-    def _look(self) -> tuple[tuple[int, int, int] | None, ...]:
-        return tuple(_facts(path) for path in (self._certificate, self._key, *self._policy.client_cas))
-
-    def _load(self) -> ssl.SSLContext:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.sslobject_class = TellingSslObject
-        context.minimum_version = _VERSIONS[self._policy.minimum]
-        context.set_alpn_protocols(["http/1.1"])
-        context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_CIPHER_SERVER_PREFERENCE
-        try:
-            context.set_ciphers(":".join(self._policy.ciphers) or _CIPHERS)
-        except ssl.SSLError:
-            raise ConfigurationError("OpenSSL knows none of these cipher suites", key="tls.ciphers") from None
-        self._load_pair(context)
-        self._load_authorities(context)
-        return context
-
-    def _load_pair(self, context: ssl.SSLContext) -> None:
-        def no_passphrase() -> str:
-            raise ConfigurationError(
-                "the key is encrypted; write it without a passphrase: openssl pkey -in KEY -out PLAIN",
-                source=str(self._key),
-            )
-
-        for path in (self._certificate, self._key):
-            if not os.access(path, os.R_OK):
-                why = "cannot be read by this user" if path.exists() else _missing(path)
-                raise ConfigurationError(why, source=str(path))
-        try:
-            context.load_cert_chain(self._certificate, self._key, no_passphrase)
-        except (ssl.SSLError, OSError) as error:
-            raise ConfigurationError(_complaint(error), source=f"{self._certificate} and {self._key}") from None
-
-    def _load_authorities(self, context: ssl.SSLContext) -> None:
-        for path in self._policy.client_cas:
-            try:
-                context.load_verify_locations(path)
-            except (ssl.SSLError, OSError) as error:
-                raise ConfigurationError(f"no certificates of authorities: {error}", source=str(path)) from None
-        if self._policy.client_cas:
-            context.verify_mode = _CLIENT_AUTH[self._policy.client_auth]
+def pair_at(certificate: Path, key: Path | None = None) -> Pair:
+    """The pair that settings name: two files, or certbot's folder, whose files are followed through their links."""
+    try:
+        folder = certificate.is_dir()
+    except OSError:  # A folder above is closed to this user; loading says so.
+        folder = key is None
+    if folder:
+        return Pair(certificate / "fullchain.pem", key or certificate / "privkey.pem")
+    return Pair(certificate, key or certificate)
 
 
-def _facts(path: Path) -> tuple[int, int, int] | None:
+def look_at(path: Path) -> Facts | None:
+    """What a change of the file behind *path* changes; None where it cannot be seen."""
     try:
         found = path.stat()
-    except OSError:
+    except (OSError, ValueError):
         return None
     return found.st_ino, found.st_mtime_ns, found.st_size
 
 
-def _missing(path: Path) -> str:
-    if path.is_symlink():
-        return f"is a link to {os.readlink(path)}, which is not there; copy certbot's folders with cp -L"
-    return "there is no such file"
+def bare_context(policy: TlsPolicy) -> ssl.SSLContext:
+    """A server's context without a certificate. Raises ConfigurationError."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.sslobject_class = TellingSslObject
+    context.minimum_version = _VERSIONS[policy.minimum]
+    context.set_alpn_protocols(_PROTOCOLS)
+    context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_CIPHER_SERVER_PREFERENCE
+    try:
+        context.set_ciphers(":".join(policy.ciphers) or _CIPHERS)
+    except ssl.SSLError:
+        raise ConfigurationError("OpenSSL knows none of these cipher suites", key="tls.ciphers") from None
+    for path in policy.client_cas:
+        _trust(context, path)
+    if policy.client_cas:
+        context.verify_mode = _CLIENT_AUTH[policy.client_auth]
+    return context
 
 
-def _complaint(error: Exception) -> str:
-    text = str(error)
-    if "KEY_VALUES_MISMATCH" in text or "mismatch" in text:
-        return "the key does not belong to the certificate"
-    if "NO_START_LINE" in text or "PEM" in text:
-        return "not PEM: a file must begin with -----BEGIN CERTIFICATE----- or -----BEGIN PRIVATE KEY-----"
-    return text
+def load_context(pair: Pair, policy: TlsPolicy, protocols: Sequence[str] = _PROTOCOLS) -> ssl.SSLContext:
+    """A context that shows *pair*, whose chain has the leaf first. Raises ConfigurationError with what to do."""
+
+    def no_passphrase() -> str:
+        raise ConfigurationError(
+            f"the key is encrypted; write it without a passphrase: openssl pkey -in {pair.key} -out PLAIN.pem",
+            source=str(pair.key),
+        )
+
+    context = bare_context(policy)
+    context.set_alpn_protocols(protocols)
+    for path in (pair.chain, pair.key):
+        if not os.access(path, os.R_OK):
+            read_file(path)  # which says why it is not to be had; OpenSSL says less
+    try:
+        context.load_cert_chain(pair.chain, pair.key, no_passphrase)
+    except (ssl.SSLError, OSError, ValueError) as error:
+        chain, key = read_file(pair.chain), read_file(pair.key)
+        read_pair(chain, key, chain_source=str(pair.chain), key_source=str(pair.key))
+        raise ConfigurationError(
+            f"OpenSSL does not take them: {error}", source=f"{pair.chain} and {pair.key}"
+        ) from None
+    return context
+
+
+def count_certificates(pair: Pair) -> int:
+    """How many certificates a loaded *pair* sends to clients; 0 where the file is gone since."""
+    try:
+        return read_file(pair.chain).count(b"-----BEGIN CERTIFICATE-----")
+    except ConfigurationError:
+        return 0
+
+
+def doubts(pair: Pair) -> tuple[tuple[str, ...], bool]:
+    """What some clients will not like about the chain of a loaded *pair*, and whether it is surely so.
+
+    Where a certificate stands alone and names no place to get the one above it, it may as well have been signed by
+    what the clients trust. Raises ConfigurationError.
+    """
+    chain = read_chain(read_file(pair.chain), str(pair.chain))
+    return chain.warnings, bool(chain.leaf.issuer_urls)
+
+
+def _trust(context: ssl.SSLContext, path: Path) -> None:
+    try:
+        context.load_verify_locations(path)
+    except (ssl.SSLError, OSError) as error:
+        read_chain(read_file(path), str(path))
+        raise ConfigurationError(f"no certificates of authorities: {error}", source=str(path)) from None
