@@ -7,7 +7,7 @@ lower-case bytes and values raw bytes, as the parser hands them over.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -69,11 +69,13 @@ class Request:
     *path* is the raw path without the query, *query* what follows the question mark. *peer* is the client's address as
     text, *secure* whether the connection is TLS. *repeated* holds the names of headers that came more than once: the
     first value is in *headers*. *principal* and *repository* are for the log: the face fills them in. *proxied*: a
-    trusted proxy handed it over, so that what only proxies write counts.
+    trusted proxy handed it over, so that what only proxies write counts. *certificate* is what the client has shown and
+    the TLS library has verified, as `ssl.SSLSocket.getpeercert` has it, or None.
     """
 
     __slots__ = (
         "body",
+        "certificate",
         "headers",
         "id",
         "method",
@@ -110,6 +112,7 @@ class Request:
         self.id = ""
         self.principal = ""
         self.proxied = False
+        self.certificate: Mapping[str, Any] | None = None
         self.repository = ""
 
     def header(self, name: bytes) -> str | None:

@@ -13,7 +13,7 @@ from typing import Final
 from moorage.auth.principal import Principal
 from moorage.oci.name import RepositoryName
 
-_AUTHENTICATED: Final = frozenset({"htpasswd", "database", "proxy"})
+_AUTHENTICATED: Final = frozenset({"htpasswd", "database", "proxy", "certificate"})
 
 
 class Action(Enum):

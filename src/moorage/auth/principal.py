@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 
 
 class Principal(NamedTuple):
-    """Whoever asks: *source* is "htpasswd", "database", "proxy" or "anonymous".
+    """Whoever asks: *source* is "htpasswd", "database", "proxy", "certificate" or "anonymous".
 
     The same name in two sources is two principals: compare `identity`, and store both of its parts.
     """

@@ -6,7 +6,8 @@ A body of known length passes the parser by: its bytes go from the read buffer s
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import httptools
 
@@ -28,7 +29,7 @@ class Incoming:
     """Parses one connection's requests and hands each to *begin* as soon as its headers are complete.
 
     After `feed`, *refusal* is a status and a sentence if what came is no acceptable HTTP; nothing may be fed then.
-    *current* is the request whose body is still to come.
+    *current* is the request whose body is still to come. *certificate* is the client's, set before anything is fed.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class Incoming:
         self._upgrading = False
         self.current: Exchange | None = None
         self.refusal: tuple[int, str] | None = None
+        self.certificate: Mapping[str, Any] | None = None
         self.on_message_begin()
         self._in_headers = False
 
@@ -207,6 +209,7 @@ class Incoming:
         )
         request.id = self._serving.next_id()
         request.proxied = self._proxied
+        request.certificate = self.certificate
         return Exchange(
             request,
             body,

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from moorage.durable import fsync_directory, write_file
+from moorage.tls.store import CertificateStore
 
 _UNFINISHED: Final = ".making."
 
@@ -46,8 +47,18 @@ def add_folder(parent: Path, name: str, files: Mapping[str, tuple[bytes, int]]) 
     return parent / name
 
 
+def own_folder(store: CertificateStore, kind: str) -> Path:
+    """`CertificateStore.place`, closed to others, for one who may be root beside the server's user. Raises OSError."""
+    folder = store.place(kind)
+    os.chmod(folder, 0o700)
+    own_like(store.folder, store.folder.parent)
+    own_like(folder, store.folder)
+    return folder
+
+
 def own_like(path: Path, folder: Path) -> None:
     """Give what root has made in another user's *folder* to that user, whose server has to read it. Raises OSError."""
     if os.geteuid() == 0:
-        owner = folder.stat()
-        os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
+        owner, now = folder.stat(), path.lstat()
+        if (owner.st_uid, owner.st_gid) != (now.st_uid, now.st_gid):
+            os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)

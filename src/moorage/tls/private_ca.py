@@ -36,7 +36,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from moorage.clock import Clock
 from moorage.durable import fsync_directory
 from moorage.errors import CertificateFailed
-from moorage.tls.folders import add_folder, exclusive
+from moorage.tls.folders import add_folder, exclusive, own_folder
 from moorage.tls.issuer import Issued, Window
 from moorage.tls.machine import Names
 from moorage.tls.names import covers, is_address, parse_certificate_name
@@ -116,9 +116,7 @@ class PrivateAuthority:
         """
         self._names = names
         try:
-            folder = self._folder
-            os.chmod(folder, 0o700)
-            with exclusive(folder):
+            with exclusive(self._folder):
                 self._make_missing(names)
         except OSError as error:
             raise _unusable(error) from error
@@ -219,7 +217,7 @@ class PrivateAuthority:
 
     @property
     def _folder(self) -> Path:
-        return self._store.place("authority")
+        return own_folder(self._store, "authority")
 
     def _authorities(self) -> list[_Authority]:
         """Oldest first."""

@@ -156,6 +156,12 @@ def permitted_names(authority: x509.Certificate) -> tuple[str, ...]:
     )
 
 
+def common_name(certificate: x509.Certificate) -> str:
+    """The subject's common name, or ""."""
+    found = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    return str(found[0].value) if found else ""
+
+
 def load_signer(certificate: bytes, key: bytes) -> Signer:
     """The authority in two PEM texts. Raises ValueError where they are none, or do not belong together."""
     loaded = x509.load_pem_x509_certificate(certificate)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from moorage.auth.certificates import ClientCertificates
 from moorage.auth.policy import Rules
 from moorage.auth.principal import Principal
 from moorage.errors import BadRequest
@@ -19,7 +20,8 @@ class Shared(NamedTuple):
 
     *prefix* is the path below which `/v2/` lies, without a final slash. *proxy_header*, in lower case, is where a
     trusted proxy names the user; empty: passwords are asked for here. *accel* is the path below which a trusted proxy
-    finds the store's locations, with a final slash; empty: bytes are sent from here.
+    finds the store's locations, with a final slash; empty: bytes are sent from here. *clients* tells whose a
+    client's certificate is; None: nobody is asked for one.
     """
 
     registry: Registry
@@ -28,6 +30,7 @@ class Shared(NamedTuple):
     prefix: str = ""
     proxy_header: bytes = b""
     accel: str = ""
+    clients: ClientCertificates | None = None
 
 
 class Call(NamedTuple):

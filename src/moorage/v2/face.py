@@ -79,19 +79,25 @@ class V2:
             return self.shared.answers.error(error)
 
     async def authenticate(self, request: Request) -> Principal:
-        """Who asks. Raises Unauthorized for credentials that are wrong or malformed."""
+        """Who asks. Raises Unauthorized for credentials that are wrong or malformed, Denied for a revoked certificate.
+
+        A password decides alone: whoever gives a wrong one is refused, whatever certificate the connection has shown.
+        """
+        shown = ANONYMOUS
+        if request.certificate is not None and self.shared.clients is not None:
+            shown = self.shared.clients.principal(request.certificate)
         if self.shared.rules.open:
-            return ANONYMOUS
+            return shown
         if self.shared.proxy_header:
             return _named_by_proxy(request, self.shared.proxy_header)
         header = request.headers.get(b"authorization")
         if header is None:
-            return ANONYMOUS
+            return shown
         if b"authorization" in request.repeated:
             raise Unauthorized("more than one Authorization header")
         credentials = parse_basic(header)
         if credentials is None:
-            return ANONYMOUS
+            return shown
         principal = await self.authenticator.authenticate(*credentials, request.peer)
         if principal is None:
             raise Unauthorized("the user name or the password is wrong")
