@@ -20,6 +20,7 @@ _COMMANDS = {
     "rm": ("moorage.cli.browse", "rm"),
     "check": ("moorage.cli.check", "check"),
     "garbage-collect": ("moorage.cli.garbage_collect", "garbage_collect"),
+    "trust": ("moorage.cli.trust", "trust"),
     "nginx": ("moorage.cli.nginx", "nginx"),
     "config": ("moorage.cli.config", "config"),
     "version": ("moorage.cli.version", "version"),
