@@ -230,9 +230,14 @@ class Tls(Section):
             raise ValueError("a certificate needs its key: tls.key is not set")
         if self.certificate is not None and self.domains:
             raise ValueError("tls.domains gets certificates, and tls.certificate is one: give one of the two")
-        if self.client_cas and not (self.certificate or self.domains or self.names):
+        if self.client_principal != "none" and not self.asks_clients:
             raise ValueError(
-                "tls.client_cas needs tls.certificate and tls.key, tls.domains or tls.names: without TLS nobody shows a"
-                " certificate"
+                f"tls.client_principal is {self.client_principal}, and no client is asked for a certificate: set"
+                " tls.own_clients or tls.client_cas"
             )
         return self
+
+    @property
+    def asks_clients(self) -> bool:
+        """Whether clients are asked for certificates."""
+        return bool(self.client_cas) or self.own_clients

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from moorage.settings.certificates import Acme, Tls
 from moorage.settings.fields import (
@@ -294,6 +294,20 @@ class Settings(Section):
     metrics: Metrics = Metrics()
     log: Log = Log()
 
+    @field_validator("tls")
+    @classmethod
+    def _clients_find_tls(cls, tls: Tls, info: ValidationInfo) -> Tls:
+        """Here, and not after all is there, so that the complaint has a place; what it needs is above."""
+        known = info.data
+        if tls.asks_clients and not (tls.certificate or tls.domains or tls.names) and "auth" in known:
+            exposed = _exposed(known.get("listen", ()))
+            if not exposed or known["auth"].kind == "none" or known.get("allow_plaintext"):
+                raise ValueError(
+                    f"{'tls.client_cas' if tls.client_cas else 'tls.own_clients'} needs tls.certificate and tls.key,"
+                    " tls.domains or tls.names: without TLS nobody shows a certificate"
+                )
+        return tls
+
     @model_validator(mode="after")
     def _proxies_are_known(self) -> Self:
         if not self.http.trusted_proxies:
@@ -323,4 +337,8 @@ class Settings(Section):
     @property
     def exposed(self) -> tuple[str, ...]:
         """The addresses in `listen` that other machines may reach."""
-        return tuple(text for text in self.listen if not parse_address(text).loopback)
+        return _exposed(self.listen)
+
+
+def _exposed(listen: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(text for text in listen if not parse_address(text).loopback)
