@@ -1,0 +1,92 @@
+"""dns-01 by a DNS provider's own API, through dns-lexicon, which knows some ninety of them. An optional extra."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+from moorage.errors import CertificateFailed
+from moorage.tls.dns.records import Record
+
+_MOST_WORDS: Final = 600
+_QUERY: Final = re.compile(r"\?[^\s'\"<>)]+")
+
+
+class Provider:
+    """Writes by the API of *provider*, with *options* by their names in dns-lexicon.
+
+    What *options* leave out is taken from the environment, as dns-lexicon does: LEXICON_CLOUDFLARE_TOKEN and so on.
+    """
+
+    def __init__(self, provider: str, options: Mapping[str, str]) -> None:
+        self._provider, self._options = provider, dict(options)
+
+    def put(self, record: Record) -> str:
+        """See Writer."""
+        self._call(record, "create_record")
+        return ""
+
+    def remove(self, record: Record, output: str) -> None:
+        """See Writer."""
+        self._call(record, "delete_record")
+
+    def _call(self, record: Record, operation: str) -> None:
+        client, config, errors = _lexicon()
+        # The zone where it is known: dns-lexicon would guess it from a list of public suffixes.
+        chosen = {
+            "provider_name": self._provider,
+            "domain": record.zone or record.name,
+            self._provider: self._options,
+        }
+        resolver = config.ConfigResolver().with_dict(chosen).with_env()
+        try:
+            lexicon = client.Client(resolver)
+            if record.zone:
+                resolver.add_config_source(config.DictConfigSource({"domain": record.zone}), 0)
+            with lexicon as operations:
+                call = getattr(operations, operation)
+                done = call(rtype="TXT", name=f"{record.name}.", content=record.value)
+        except errors.ProviderNotAvailableError as error:
+            raise _failed(
+                f"dns-lexicon cannot use the provider {self._provider}: {self._words(error)}",
+                "acme.dns.provider is spelled as in dns-lexicon's documentation",
+            ) from error
+        except Exception as error:
+            # Each of ninety providers raises what it likes.
+            raise _failed(
+                f"the provider {self._provider} does not change {record.name}: {self._words(error)}",
+                "look at acme.dns.provider_options, at the token's rights, and that the zone"
+                f" {record.zone or 'of this name'} is this provider's",
+            ) from error
+        if not done and operation == "create_record":
+            raise _failed(
+                f"the provider {self._provider} does not change {record.name}", "the provider's own log may say why"
+            )
+
+    def _words(self, error: Exception) -> str:
+        """What *error* says, without what is secret: some APIs take tokens in the URL."""
+        text = _QUERY.sub("?...", " ".join(str(error).split()))
+        for value in self._options.values():
+            if len(value) >= 4:
+                text = text.replace(value, "...")
+        return text[:_MOST_WORDS] or type(error).__name__
+
+
+def _lexicon() -> tuple[Any, Any, Any]:
+    try:
+        names = ("lexicon.client", "lexicon.config", "lexicon.exceptions")
+        client, config, errors = (importlib.import_module(name) for name in names)
+    except ImportError as error:
+        raise CertificateFailed(
+            "acme.dns.method is provider, and dns-lexicon is not installed",
+            kind="local",
+            remedy="pip install 'moorage[dns]'",
+            again=False,
+        ) from error
+    return client, config, errors
+
+
+def _failed(message: str, remedy: str) -> CertificateFailed:
+    return CertificateFailed(message, kind="dns", remedy=remedy)
