@@ -66,6 +66,13 @@ def test_what_is_wrong_stops_only_the_steps_that_need_it() -> None:
     ]
 
 
+def test_what_was_left_out_on_purpose_gives_its_reason_on() -> None:
+    """A step that needs a skipped one is skipped for the same reason."""
+    steps = [Step("one", says(skipped("no user", blocks=True))), Step("two", says(ok("a")), needs=("one",))]
+
+    assert walked(steps) == [("one", Verdict.SKIPPED, "no user"), ("two", Verdict.SKIPPED, "no user")]
+
+
 @pytest.mark.parametrize(
     ("error", "said"),
     [

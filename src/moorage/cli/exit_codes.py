@@ -9,7 +9,9 @@ from moorage.errors import (
     MoorageError,
     RegistryError,
     StartRefused,
+    Unwell,
     UserError,
+    Warned,
 )
 
 # The first line whose class fits counts. 2 is click's, for a command line that cannot be read.
@@ -21,6 +23,8 @@ EXIT_CODES: tuple[tuple[type[BaseException], int, str], ...] = (
     (UserError, 6, "the command cannot be done as typed; nothing was changed"),
     (RegistryError, 7, "the registry's storage or database refused"),
     (OSError, 7, "the registry's storage or database refused"),
+    (Warned, 10, "`moorage doctor` found nothing wrong, and gave warnings"),
+    (Unwell, 9, "`moorage doctor` found something wrong; its output says what it means and how to mend it"),
     (MoorageError, 1, "something else went wrong"),
     (KeyboardInterrupt, 130, "interrupted from the keyboard; so is a question that nobody answers"),
 )

@@ -33,7 +33,7 @@ def new_password(*, password_stdin: bool, generate: bool) -> str:
         raise click.UsageError("--password-stdin and --generate exclude each other")
     if generate:
         return generate_password()
-    password = _from_stdin() if password_stdin else _typed()
+    password = password_from_stdin() if password_stdin else _typed()
     if reason := unusable(password):
         raise UserError(reason)
     if len(password.encode()) > _MOST_BYTES:
@@ -41,7 +41,8 @@ def new_password(*, password_stdin: bool, generate: bool) -> str:
     return password
 
 
-def _from_stdin() -> str:
+def password_from_stdin() -> str:
+    """What stands on standard input, without the newline that ends it. Raises UserError unless it is UTF-8."""
     raw = sys.stdin.buffer.read(_MOST_BYTES + 2)
     try:
         return raw.removesuffix(b"\n").removesuffix(b"\r").decode()

@@ -44,9 +44,9 @@ def ok(what: str, **facts: object) -> Finding:
     return Finding(Verdict.OK, what, facts=facts)
 
 
-def skipped(what: str, meaning: str = "", **facts: object) -> Finding:
-    """It was not looked at, and why."""
-    return Finding(Verdict.SKIPPED, what, meaning, facts=facts)
+def skipped(what: str, meaning: str = "", *, blocks: bool = False, **facts: object) -> Finding:
+    """It was not looked at, and why. With *blocks* steps that need this one are not taken either, for that reason."""
+    return Finding(Verdict.SKIPPED, what, meaning, facts=facts, blocks=blocks)
 
 
 def warning(what: str, meaning: str, *remedy: str, **facts: object) -> Finding:

@@ -37,12 +37,19 @@ async def walk(steps: Sequence[Step]) -> AsyncIterator[Finding]:
         reason = next((missing[name] for name in step.needs if name in missing), None)
         if reason is not None:
             missing[step.name] = reason
-            yield replace(skipped(f"not looked at, because of {reason}"), step=step.name)
+            yield replace(skipped(reason), step=step.name)
             continue
         async for finding in _guarded(step):
             if finding.blocks:
-                missing.setdefault(step.name, f"what is wrong with {step.name}")
+                missing.setdefault(step.name, _reason(step.name, finding))
             yield replace(finding, step=step.name)
+
+
+def _reason(name: str, finding: Finding) -> str:
+    """Why a step is left out that needs step *name*."""
+    if finding.verdict is Verdict.SKIPPED:
+        return finding.what
+    return f"not looked at, because of what is wrong with {name}"
 
 
 async def _guarded(step: Step) -> AsyncIterator[Finding]:

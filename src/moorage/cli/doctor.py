@@ -1,0 +1,137 @@
+"""`moorage doctor`."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from moorage.cli.password import password_from_stdin
+from moorage.cli.tables import echo_json
+from moorage.doctor.client.names import SystemNames, parse_name_server
+from moorage.doctor.client.path import client_steps
+from moorage.doctor.client.target import Login, Options, Target, parse_target
+from moorage.doctor.finding import Finding, Verdict, as_json
+from moorage.doctor.report import Style, summary
+from moorage.doctor.walk import Step, tally, walk
+from moorage.errors import NameInvalid, Unwell, UserError, Warned
+from moorage.oci.name import RepositoryName, parse_name
+
+_SLOW_SECONDS: Final = 75.0
+"""Longer than the 60 s that nginx, Traefik and load balancers wait by default."""
+
+_FILE: Final = click.Path(path_type=Path, exists=True, dir_okay=False)
+
+
+@click.command(epilog="Example: moorage doctor --client https://registry.example.com --user ann --password-stdin")
+@click.option("--client", "url", metavar="URL", help="Examine the registry at this URL as its clients see it.")
+@click.option("--user", metavar="NAME", help="Log in as this user; without it nothing is pushed, unless anybody may.")
+@click.option("--password-stdin", is_flag=True, help="Read the password from standard input; a newline ends it.")
+@click.option(
+    "--repository",
+    default="doctor/scratch",
+    show_default=True,
+    help="Where a tiny image is pushed and deleted again.",
+)
+@click.option("--ca-file", type=_FILE, help="Trust the authorities in this PEM file, too.")
+@click.option("--cert", type=_FILE, help="Show this client certificate, a PEM file.")
+@click.option("--key", type=_FILE, help="The key of --cert, a PEM file.")
+@click.option("--resolver", "resolvers", multiple=True, metavar="ADDRESS", help="Ask this name server, too.")
+@click.option("--timeout", default=10.0, show_default=True, help="How many seconds an answer may take.")
+@click.option("--thorough", is_flag=True, help="Also try an upload so slow that impatient proxies cut it (75 s).")
+@click.option("--json", "json", is_flag=True, help="Print JSON, for programs.")
+def doctor(*, url: str | None, json: bool, **given: Any) -> None:
+    """Walk the whole path to a registry, and say of each step how it is, what that means and how to mend it.
+
+    With --client it works from any machine that clients run on. The exit code is 0 only when all is well.
+    """
+    if url is None:
+        raise click.UsageError("say which registry: --client https://registry.example.com")
+    examine(client_steps(_client_options(url, **given)), json=json)
+
+
+def _client_options(
+    url: str,
+    *,
+    user: str | None,
+    password_stdin: bool,
+    cert: Path | None,
+    key: Path | None,
+    resolvers: tuple[str, ...],
+    thorough: bool,
+    **given: Any,
+) -> Options:
+    if (cert is None) != (key is None):
+        raise click.UsageError("--cert and --key are given together")
+    target = parse_target(url)
+    return Options(
+        target=target,
+        names=SystemNames(),
+        login=_login(target, user, password_stdin=password_stdin),
+        repository=_repository(given["repository"]),
+        resolvers=tuple(map(parse_name_server, resolvers)),
+        ca_file=given["ca_file"],
+        client_certificate=(cert, key) if cert and key else None,
+        timeout=given["timeout"],
+        slow_seconds=_SLOW_SECONDS if thorough else 0.0,
+    )
+
+
+def examine(steps: Sequence[Step], *, json: bool) -> None:
+    """Take the steps and print what they find, each finding as it comes; with *json* all of them at the end.
+
+    Raises Unwell where something is wrong, and Warned where there are only warnings.
+    """
+    findings = asyncio.run(_take(steps, json=json))
+    count = tally(findings)
+    if json:
+        echo_json(
+            {
+                "well": not count[Verdict.WRONG] and not count[Verdict.WARNING],
+                "counts": {verdict.value: number for verdict, number in count.items()},
+                "findings": [as_json(finding) for finding in findings],
+            }
+        )
+    if count[Verdict.WRONG]:
+        raise Unwell(summary(findings))
+    if count[Verdict.WARNING]:
+        raise Warned(summary(findings))
+    if not json:
+        click.echo(summary(findings))
+
+
+async def _take(steps: Sequence[Step], *, json: bool) -> list[Finding]:
+    style = Style(tuple(step.name for step in steps), sys.stdout.isatty(), shutil.get_terminal_size((100, 24)).columns)
+    findings = []
+    last = Finding(Verdict.OK, "")
+    async for finding in walk(steps):
+        findings.append(finding)
+        # One reason for many steps is said once.
+        if not json and (finding.verdict, finding.what) != (Verdict.SKIPPED, last.what):
+            click.echo("\n".join(style.lines(finding)))
+        last = finding
+    return findings
+
+
+def _login(target: Target, user: str | None, *, password_stdin: bool) -> Login | None:
+    if user is None:
+        if password_stdin:
+            raise click.UsageError("--password-stdin needs --user")
+        return None
+    if password_stdin:
+        return Login(user, password_from_stdin())
+    if not sys.stdin.isatty():
+        raise UserError("there is no terminal to ask for the password: use --password-stdin")
+    return Login(user, click.prompt(f"Password of {user} at {target.authority}", hide_input=True, err=True))
+
+
+def _repository(text: str) -> RepositoryName:
+    try:
+        return parse_name(text)
+    except NameInvalid as error:
+        raise UserError(str(error)) from None
