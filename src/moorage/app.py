@@ -9,6 +9,7 @@ from pathlib import Path
 
 from moorage import __version__
 from moorage.auth.authenticator import Authenticator, DatabaseAuthenticator, HtpasswdAuthenticator
+from moorage.auth.certificates import ClientCertificates
 from moorage.auth.htpasswd import HtpasswdFile
 from moorage.auth.policy import Rules
 from moorage.auth.verifier import PasswordVerifier
@@ -35,6 +36,7 @@ from moorage.settings.model import Settings
 from moorage.storage.blobs import BlobStore
 from moorage.storage.filesystem import FilesystemBlobStore
 from moorage.storage.links import ClassicLinks
+from moorage.tls.client_ca import RevokedClients, clients_file
 from moorage.tls.private_ca import PrivateAuthority
 from moorage.tls.store import CertificateStore
 from moorage.v2.answers import Answers, with_nosniff
@@ -135,6 +137,15 @@ class Application:
             return HtpasswdAuthenticator(HtpasswdFile(self.settings.auth.htpasswd), verifier)
         return DatabaseAuthenticator(lambda name: users.find(self.database, name), verifier)
 
+    def client_certificates(self) -> ClientCertificates | None:
+        """Who clients are by their certificates. Raises ConfigurationError for a list of them that cannot be used."""
+        tls = self.settings.tls
+        if not tls.asks_clients:
+            return None
+        return ClientCertificates(
+            tls.client_principal, RevokedClients(clients_file(CertificateStore(self.folders.tls)))
+        )
+
     def face(self) -> Face:
         """Everything that is served on the registry's addresses."""
         http = self.settings.http
@@ -149,6 +160,7 @@ class Application:
             prefix,
             proxy_header=(self.settings.auth.proxy_header or "").lower().encode("ascii"),
             accel=http.accel_redirect or "",
+            clients=self.client_certificates(),
         )
         return Front(V2(shared, self.authenticator()), prefix, extra, self.public())
 

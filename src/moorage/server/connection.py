@@ -80,6 +80,8 @@ class Connection(asyncio.BufferedProtocol):
         """The connection is up."""
         self._transport: Any = transport
         self._sender = Sender(self._serving.loop, transport, self._socket, plain=not self._secure)
+        if self._secure:
+            self._incoming.certificate = transport.get_extra_info("peercert") or None
         self._serving.connections.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -81,10 +81,14 @@ class ClientAuthority:
         return self._store.folder / "clients" / "ca.crt"
 
     def ensure(self, days: int = 0) -> Path:
-        """Have an authority that lasts for so many days yet; where `bundle` is. Raises CertificateFailed."""
+        """Have an authority that lasts for so many days yet, and a list that can be read; where `bundle` is.
+
+        Raises CertificateFailed.
+        """
         try:
             with exclusive(self._folder):
                 self._newest(days)
+                self._load()
         except OSError as error:
             raise _unusable(error) from error
         return self.bundle
