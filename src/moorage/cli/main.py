@@ -19,6 +19,7 @@ _COMMANDS = {
     "ls": ("moorage.cli.browse", "ls"),
     "rm": ("moorage.cli.browse", "rm"),
     "check": ("moorage.cli.check", "check"),
+    "doctor": ("moorage.cli.doctor", "doctor"),
     "garbage-collect": ("moorage.cli.garbage_collect", "garbage_collect"),
     "trust": ("moorage.cli.trust", "trust"),
     "nginx": ("moorage.cli.nginx", "nginx"),
