@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from moorage import __version__
 from moorage.auth.authenticator import Authenticator, DatabaseAuthenticator, HtpasswdAuthenticator
-from moorage.auth.certificates import ClientCertificates
 from moorage.auth.htpasswd import HtpasswdFile
 from moorage.auth.policy import Rules
 from moorage.auth.verifier import PasswordVerifier
@@ -21,7 +19,6 @@ from moorage.message import Face, Request, Response, header_lines
 from moorage.metadata import users
 from moorage.metadata.database import Database
 from moorage.metadata.open import open_database
-from moorage.observe.metrics import Sample
 from moorage.public.face import Public
 from moorage.registry.browse import Browse
 from moorage.registry.delete import Delete
@@ -36,9 +33,6 @@ from moorage.settings.model import Settings
 from moorage.storage.blobs import BlobStore
 from moorage.storage.filesystem import FilesystemBlobStore
 from moorage.storage.links import ClassicLinks
-from moorage.tls.client_ca import RevokedClients, clients_file
-from moorage.tls.private_ca import PrivateAuthority
-from moorage.tls.store import CertificateStore
 from moorage.v2.answers import Answers, with_nosniff
 from moorage.v2.call import Shared
 from moorage.v2.face import V2
@@ -137,17 +131,8 @@ class Application:
             return HtpasswdAuthenticator(HtpasswdFile(self.settings.auth.htpasswd), verifier)
         return DatabaseAuthenticator(lambda name: users.find(self.database, name), verifier)
 
-    def client_certificates(self) -> ClientCertificates | None:
-        """Who clients are by their certificates. Raises ConfigurationError for a list of them that cannot be used."""
-        tls = self.settings.tls
-        if not tls.asks_clients:
-            return None
-        return ClientCertificates(
-            tls.client_principal, RevokedClients(clients_file(CertificateStore(self.folders.tls)))
-        )
-
-    def face(self) -> Face:
-        """Everything that is served on the registry's addresses."""
+    def face(self, public: Public) -> Face:
+        """Everything that is served on the registry's addresses; *public* is what everybody may read there."""
         http = self.settings.http
         extra = [(name, value) for name, values in http.headers.items() for value in values]
         prefix = http.prefix.rstrip("/")
@@ -160,28 +145,8 @@ class Application:
             prefix,
             proxy_header=(self.settings.auth.proxy_header or "").lower().encode("ascii"),
             accel=http.accel_redirect or "",
-            clients=self.client_certificates(),
         )
-        return Front(V2(shared, self.authenticator()), prefix, extra, self.public())
-
-    def public(self) -> Public:
-        """What everybody may read, over https and in the clear."""
-        store = CertificateStore(self.folders.tls)
-        http = self.settings.http
-        extra = with_nosniff([(name, value) for name, values in http.headers.items() for value in values])
-        authorities = None
-        if self.settings.certificates_from in {"acme", "private"}:
-            authority = PrivateAuthority(store, self.clock)
-
-            def authorities() -> bytes:
-                return b"".join(authority.certificates())
-
-        return Public(store.http_answer, authorities, None, header_lines(*extra))
-
-    def samples(self, started: int) -> Iterator[Sample]:
-        """What Prometheus is told, of a server that was *started* then, in microseconds since the epoch."""
-        yield Sample("moorage_build_info", 1, {"version": __version__}, "Which version runs.")
-        yield Sample("process_start_time_seconds", started / 1e6, {}, "When the server was started, by Unix time.")
+        return Front(V2(shared, self.authenticator()), prefix, extra, public)
 
     def chores(self) -> list[Leased]:
         """The background work."""

@@ -74,4 +74,6 @@ def external_host(settings: Settings, listener: Listener, identity: Identity | N
         host = identity.host
     port = https_port(settings, name[1])
     host = f"[{host}]" if ":" in host else host
-    return host if listener.secure and port == 443 else f"{host}:{port}"
+    # Docker takes a first word without a dot or a port for a user of Docker Hub.
+    short = listener.secure and port == 443 and ("." in host or host == "localhost" or ":" in host)
+    return host if short else f"{host}:{port}"

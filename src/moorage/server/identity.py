@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from pathlib import Path
 
 from moorage.app import Folders
 from moorage.clock import SystemClock
@@ -11,6 +12,7 @@ from moorage.errors import CertificateFailed, ConfigurationError, StartRefused
 from moorage.settings.listen import TcpAddress, parse_address
 from moorage.settings.model import Settings
 from moorage.settings.origin import DEFAULT, Loaded
+from moorage.tls.client_ca import ClientAuthority
 from moorage.tls.contexts import Contexts, Place, Source
 from moorage.tls.files import TlsPolicy, pair_at
 from moorage.tls.machine import Names, configured_names, host_names, interface_addresses
@@ -28,23 +30,37 @@ class Identity:
     """*contexts* is what connections get; *waiting* are domains that have no certificate yet.
 
     *fingerprints* are those of the private authorities whose certificates are shown, newest first; *host* is what
-    people call the server, where its certificates tell, without a port.
+    people call the server, where its certificates tell, without a port. *names* are all that the private authority's
+    certificates are for.
     """
 
     contexts: Contexts
+    names: tuple[str, ...] = ()
     waiting: tuple[str, ...] = ()
     fingerprints: tuple[str, ...] = ()
     host: str | None = None
 
 
-def given_identity(settings: Settings, folders: Folders) -> Identity:
-    """The pair that the settings name. Raises ConfigurationError where it cannot be used."""
+def own_clients(folders: Folders) -> tuple[Path, ...]:
+    """The file with the authority of this server's own clients, which is made if it is missing. Raises StartRefused."""
+    try:
+        return (ClientAuthority(CertificateStore(folders.tls), SystemClock()).ensure(),)
+    except CertificateFailed as error:
+        raise StartRefused(str(error)) from error
+
+
+def given_identity(settings: Settings, folders: Folders, clients: tuple[Path, ...] = ()) -> Identity:
+    """The pair that the settings name. Raises ConfigurationError where it cannot be used.
+
+    *clients* are files with authorities of clients, beside those in the settings.
+    """
     tls = settings.tls
     assert tls.certificate is not None
     pair = pair_at(tls.certificate, tls.key)
     source = Source((), [Place(pair, f"the certificate in {pair.chain}")])
-    contexts = Contexts([source], _policy(settings), CertificateStore(folders.tls))
-    contexts.say_doubts()
+    contexts = Contexts([source], _policy(settings, clients), CertificateStore(folders.tls))
+    if clients or not settings.tls.own_clients:
+        contexts.say_doubts()
     return Identity(contexts)
 
 
@@ -55,9 +71,10 @@ def made_identity(settings: Settings, folders: Folders) -> Identity:
     """
     store = CertificateStore(folders.tls)
     domains = settings.tls.domains
+    policy = _policy(settings, own_clients(folders) if settings.tls.own_clients else ())
     if domains and all(store.has(domain) for domain in domains):
         try:
-            contexts = Contexts([_issued(store, domain) for domain in domains], _policy(settings), store)
+            contexts = Contexts([_issued(store, domain) for domain in domains], policy, store)
         except ConfigurationError as error:
             _log.warning("until there is another, the private authority's certificate is shown: %s", error)
         else:
@@ -69,9 +86,10 @@ def made_identity(settings: Settings, folders: Folders) -> Identity:
     except CertificateFailed as error:
         raise StartRefused(str(error)) from error
     sources = [_issued(store, domain, leaves) for domain in domains] or [_private(store, leaf) for leaf in leaves]
-    contexts = Contexts(sources, _policy(settings), store)
+    contexts = Contexts(sources, policy, store)
     host = _public(domains) or _host(names)
-    return Identity(contexts, contexts.waiting, tuple(authority.fingerprints()), host)
+    served = tuple(dict.fromkeys(name for leaf in leaves for name in leaf.names))
+    return Identity(contexts, served, contexts.waiting, tuple(authority.fingerprints()), host)
 
 
 def names_of(settings: Settings) -> Names:
@@ -115,9 +133,9 @@ def plain_addresses(loaded: Loaded) -> tuple[tuple[str, ...], bool]:
     return settings.tls.plain_listen, False
 
 
-def _policy(settings: Settings) -> TlsPolicy:
+def _policy(settings: Settings, clients: tuple[Path, ...]) -> TlsPolicy:
     tls = settings.tls
-    return TlsPolicy(tls.minimum, tls.ciphers, tls.client_cas, tls.client_auth)
+    return TlsPolicy(tls.minimum, tls.ciphers, (*tls.client_cas, *clients), tls.client_auth)
 
 
 def _issued(store: CertificateStore, domain: str, leaves: tuple[Leaf, ...] = ()) -> Source:
@@ -137,10 +155,14 @@ def _public(domains: tuple[str, ...]) -> str | None:
 
 
 def _host(names: Names) -> str | None:
-    """What people would call this server: a name that somebody has given, else a full one, else an address."""
+    """What people would call this server: a name that somebody has given, or one that was found.
 
-    def rank(name: str) -> tuple[bool, bool, bool]:
-        return name in _LOOPBACK, name not in names.given, is_address(name) or "." not in name
+    A full name rather than an address, and that rather than a name of one label, which other machines seldom know.
+    """
+
+    def rank(name: str) -> tuple[bool, bool, int]:
+        kind = 1 if is_address(name) else 0 if "." in name else 2
+        return name in _LOOPBACK, name not in names.given, kind
 
     plain = [name for name in names.all if not is_wildcard(name)]
     return min(plain, key=rank, default=None)

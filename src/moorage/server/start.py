@@ -16,17 +16,16 @@ from moorage.durable import FolderLock
 from moorage.metadata.migrate import bring_up_to_date
 from moorage.observe.logs import set_up
 from moorage.observe.repeats import Repeats
-from moorage.public.face import Misdirected, Redirect
-from moorage.public.metrics import Metrics
 from moorage.server import background, worker
 from moorage.server.addresses import external_host, listen_everywhere, name_of, port_of
 from moorage.server.announcement import announce
+from moorage.server.faces import Surroundings, open_faces
 from moorage.server.first_start import greet
-from moorage.server.identity import Identity, given_identity, https_port, made_identity
+from moorage.server.identity import Identity, given_identity, https_port, made_identity, own_clients
 from moorage.server.refusals import look_at_file_systems, look_at_plaintext, make_folders
 from moorage.server.serving import Limits
 from moorage.server.supervisor import Supervisor
-from moorage.server.worker import Faces, Listener, Work
+from moorage.server.worker import Listener, Work
 from moorage.settings.model import Settings
 from moorage.settings.origin import DEFAULT, Loaded
 
@@ -57,12 +56,15 @@ class Start:
             _log.warning("%s", warning)
         look_at_plaintext(self._loaded)
         look_at_file_systems(settings.data, settings.database)
+        # What is wrong with given files is said before anything is made.
         identity = given_identity(settings, self._folders) if settings.certificates_from == "files" else None
         make_folders(self._folders)
         with FolderLock(self._folders.lock):
             asyncio.run(bring_up_to_date(settings.database, settings.data))
             if settings.certificates_from in {"acme", "private"}:
                 identity = made_identity(settings, self._folders)
+            elif identity is not None and settings.tls.own_clients:
+                identity = given_identity(settings, self._folders, clients=own_clients(self._folders))
             listeners = listen_everywhere(self._loaded)
             if identity is not None:
                 announce(identity, settings, listeners[0], terminal=self._terminal)
@@ -111,13 +113,21 @@ class Start:
 
         return Supervisor(roles, settings.http.drain_timeout, before_stop=close).run()
 
+    def _surroundings(self, listeners: list[Listener], identity: Identity | None) -> Surroundings:
+        return Surroundings(
+            names=() if identity is None else identity.names,
+            port=https_port(self._settings, port_of(listeners[0])),
+            plain_ports=frozenset(port_of(listener) for listener in listeners if listener.use == "plain") | {80},
+            started=SystemClock().now(),
+        )
+
     def _work(self, listeners: list[Listener], identity: Identity | None) -> Work:
         settings = self._settings
         limits, timeouts = settings.http.limits, settings.http.timeouts
         return Work(
             listeners=listeners,
             contexts=None if identity is None else identity.contexts,
-            open_faces=partial(_open_faces, settings, port_of(listeners[0]), SystemClock().now()),
+            open_faces=partial(open_faces, settings, self._surroundings(listeners, identity)),
             limits=Limits(
                 header_bytes=limits.header_bytes,
                 header_count=limits.header_count,
@@ -133,18 +143,6 @@ class Start:
             log_text=self._log_text,
             log_fields=dict(settings.log.fields),
         )
-
-
-async def _open_faces(settings: Settings, port: int, started: int) -> Faces:
-    application = Application(settings)
-    public = application.public()
-    return Faces(
-        registry=application.face(),
-        plain=Redirect(public, https_port(settings, port)),
-        aside=Misdirected(public),
-        metrics=Metrics(partial(application.samples, started), settings.metrics.path),
-        close=application.database.close,
-    )
 
 
 def _raise_file_limit() -> None:

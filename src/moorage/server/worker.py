@@ -15,10 +15,10 @@ from typing import Any, Literal
 
 import uvloop
 
-from moorage.message import Face
 from moorage.observe.access import AccessLog, NoAccessLog
 from moorage.server import heap
 from moorage.server.acceptor import Acceptor
+from moorage.server.faces import Faces
 from moorage.server.forwarded import Network
 from moorage.server.serving import Limits, Serving
 from moorage.tls.contexts import Contexts
@@ -38,20 +38,6 @@ class Listener:
     socket: socket.socket
     secure: bool
     use: Literal["registry", "plain", "metrics"] = "registry"
-
-
-@dataclass(frozen=True, slots=True)
-class Faces:
-    """What answers: at the registry's addresses, in the clear beside TLS, in the clear on a port of TLS, to Prometheus.
-
-    *close* lets go of what they hold.
-    """
-
-    registry: Face
-    plain: Face
-    aside: Face
-    metrics: Face
-    close: Callable[[], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
