@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from moorage.app import Application
 from moorage.errors import RegistryError
-from moorage.jobs.lease import Leased
+from moorage.jobs.lease import Chore
 from moorage.server.worker import Listener
 from moorage.settings.model import Settings
 
@@ -49,7 +49,7 @@ async def _work(settings: Settings) -> None:
             raise result
 
 
-async def _finish(application: Application, chores: list[Leased]) -> None:
+async def _finish(application: Application, chores: list[Chore]) -> None:
     """Leave the link tree complete: whoever starts registry:2 on it next finds everything."""
     links = application.links()
     try:
