@@ -11,8 +11,9 @@ from moorage.auth.authenticator import Authenticator, DatabaseAuthenticator, Htp
 from moorage.auth.htpasswd import HtpasswdFile
 from moorage.auth.policy import Rules
 from moorage.auth.verifier import PasswordVerifier
+from moorage.certificates import certificate_chores
 from moorage.clock import Clock, SystemClock
-from moorage.jobs.lease import Leased, holder_name
+from moorage.jobs.lease import Chore, Leased, holder_name
 from moorage.jobs.outbox import LinkWriter
 from moorage.jobs.purge import UploadPurge
 from moorage.message import Face, Request, Response, header_lines
@@ -33,6 +34,7 @@ from moorage.settings.model import Settings
 from moorage.storage.blobs import BlobStore
 from moorage.storage.filesystem import FilesystemBlobStore
 from moorage.storage.links import ClassicLinks
+from moorage.tls.store import CertificateStore
 from moorage.v2.answers import Answers, with_nosniff
 from moorage.v2.call import Shared
 from moorage.v2.face import V2
@@ -148,18 +150,19 @@ class Application:
         )
         return Front(V2(shared, self.authenticator()), prefix, extra, public)
 
-    def chores(self) -> list[Leased]:
+    def chores(self) -> list[Chore]:
         """The background work."""
         purge = self.settings.storage.upload_purge
 
         def leased(name: str, chore: Callable[[], Awaitable[bool]], interval: float) -> Leased:
             return Leased(name, chore, interval=interval, database=self.database, clock=self.clock, holder=self._holder)
 
-        chores = [leased("links", self.links().work_off, _LINKS_SECONDS)]
+        chores: list[Chore] = [leased("links", self.links().work_off, _LINKS_SECONDS)]
         if purge.enabled:
             sweep = UploadPurge(self.database, self.store, self.clock, age=purge.age, dry_run=purge.dry_run).sweep
             chores.append(leased("uploads", sweep, purge.interval))
-        return chores
+        store = CertificateStore(self.folders.tls)
+        return chores + certificate_chores(self.settings, store, self.database, self.clock, self._holder)
 
     def links(self) -> LinkWriter:
         """What keeps the classic link tree up to date."""
