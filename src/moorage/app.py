@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from moorage.auth.authenticator import Authenticator, DatabaseAuthenticator, HtpasswdAuthenticator
+from moorage.auth.certificates import ClientCertificates
 from moorage.auth.htpasswd import HtpasswdFile
 from moorage.auth.policy import Rules
 from moorage.auth.verifier import PasswordVerifier
@@ -34,6 +35,8 @@ from moorage.settings.model import Settings
 from moorage.storage.blobs import BlobStore
 from moorage.storage.filesystem import FilesystemBlobStore
 from moorage.storage.links import ClassicLinks
+from moorage.storage.tree import ClassicTree
+from moorage.tls.client_ca import RevokedClients, clients_file
 from moorage.tls.store import CertificateStore
 from moorage.v2.answers import Answers, with_nosniff
 from moorage.v2.call import Shared
@@ -133,6 +136,15 @@ class Application:
             return HtpasswdAuthenticator(HtpasswdFile(self.settings.auth.htpasswd), verifier)
         return DatabaseAuthenticator(lambda name: users.find(self.database, name), verifier)
 
+    def client_certificates(self) -> ClientCertificates | None:
+        """Who clients are by their certificates. Raises ConfigurationError for a list of them that cannot be used."""
+        tls = self.settings.tls
+        if not tls.asks_clients:
+            return None
+        return ClientCertificates(
+            tls.client_principal, RevokedClients(clients_file(CertificateStore(self.folders.tls)))
+        )
+
     def face(self, public: Public) -> Face:
         """Everything that is served on the registry's addresses; *public* is what everybody may read there."""
         http = self.settings.http
@@ -147,6 +159,7 @@ class Application:
             prefix,
             proxy_header=(self.settings.auth.proxy_header or "").lower().encode("ascii"),
             accel=http.accel_redirect or "",
+            clients=self.client_certificates(),
         )
         return Front(V2(shared, self.authenticator()), prefix, extra, public)
 
