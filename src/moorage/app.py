@@ -35,7 +35,6 @@ from moorage.settings.model import Settings
 from moorage.storage.blobs import BlobStore
 from moorage.storage.filesystem import FilesystemBlobStore
 from moorage.storage.links import ClassicLinks
-from moorage.storage.tree import ClassicTree
 from moorage.tls.client_ca import RevokedClients, clients_file
 from moorage.tls.store import CertificateStore
 from moorage.v2.answers import Answers, with_nosniff
