@@ -76,8 +76,10 @@ def test_a_hosts_toml_that_was_changed_after_us_stays(machine: Machine, server: 
     toml = machine.at(f"/etc/containerd/certs.d/{PLACE.label}/hosts.toml")
     toml.write_text(toml.read_text() + "  skip_verify = false\n")
 
+    again = {one.path.name: one.what for one in install(["containerd"], PLACE, [server.ca], machine)}
     done = {one.path.name: one.what for one in undo(["containerd"], PLACE, machine)}
 
+    assert again == {"ca.crt": "unchanged", "hosts.toml": "unchanged"}
     assert done == {"ca.crt": "removed", "hosts.toml": "left"}
     assert toml.exists()
 

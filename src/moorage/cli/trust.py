@@ -82,13 +82,14 @@ def trust(*, clients: tuple[str, ...], fingerprint: str | None, undoing: bool, r
     chosen = _chosen(clients, machine, undoing=undoing)
     if undoing:
         done = _with_rights(lambda: undo(chosen, place, machine), fingerprint)
-        _say(done)
+        _say(done, "is not as we wrote it, and stays", "Take out of it:")
         if not done:
             click.echo(f"there is nothing of ours for {place.label}")
         return
     authority = _confirmed_authority(place, fingerprint)
     digests = ",".join(one.fingerprint for one in authority)
-    _say(_with_rights(lambda: install(chosen, place, authority, machine), digests))
+    done = _with_rights(lambda: install(chosen, place, authority, machine), digests)
+    _say(done, "was written by somebody else, and stays", "Add to it:")
     _say_what_to_do(chosen, place, machine)
     _warn(place, authority)
 
@@ -156,19 +157,14 @@ def _again(fingerprint: str | None) -> str:
     return f"run this: sudo {shlex.join(words)}"
 
 
-def _say(done: Sequence[Done]) -> None:
+def _say(done: Sequence[Done], left: str, advice: str) -> None:
     for one in done:
-        match one.what:
-            case "replaced":
-                click.echo(f"{one.path}: written; what was there is kept as {one.path.name}{KEPT}")
-            case "left" if one.add:
-                click.echo(
-                    f"{one.path}: was written by somebody else and stays as it is. Add to it:\n{one.add}", err=True
-                )
-            case "left":
-                click.echo(f"{one.path}: is not as we wrote it, and stays", err=True)
-            case _:
-                click.echo(f"{one.path}: {one.what}")
+        if one.what == "replaced":
+            click.echo(f"{one.path}: written; what was there is kept as {one.path.name}{KEPT}")
+        elif one.what == "left":
+            click.echo(f"{one.path}: {left}" + (f". {advice}\n{one.add}" if one.add else ""), err=True)
+        else:
+            click.echo(f"{one.path}: {one.what}")
 
 
 def _say_what_to_do(clients: Sequence[str], place: Place, machine: Machine) -> None:

@@ -54,8 +54,8 @@ def place(wanted: Wanted) -> What:
     if present == wanted.content:
         return "unchanged"
     kept = present is not None and not wanted.is_ours(present)
-    if kept and wanted.add:
-        return "left"
+    if present is not None and kept and wanted.add:
+        return "unchanged" if wanted.add.strip().encode() in present else "left"
     _make_folder(wanted.path.parent)
     if kept:
         # A second name for it, so that there is no moment without a file, and owner and mode stay.

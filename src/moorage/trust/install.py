@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -67,7 +67,7 @@ class Machine:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """What became of one file; *add* is what a person has to add to one that was left."""
+    """What became of one file; *add* is what a person has to add to one that was left, or at undo to take out."""
 
     path: Path
     what: What
@@ -101,16 +101,16 @@ def install(clients: Sequence[str], place: Place, authority: Sequence[Certificat
 
 def undo(clients: Sequence[str], place: Place, machine: Machine) -> list[Done]:
     """Take away what `install` or the shell lines put there, and put back what was there before. Raises as it does."""
-    ours = [(path, is_ours) for client in clients for path, is_ours in _removable(client, place, machine)]
-    for path, is_ours in ours:
-        files.check_removable(path, is_ours)
+    ours = [file for client in clients for file in _removable(client, place, machine)]
+    for file in ours:
+        files.check_removable(file.path, file.is_ours)
     done = []
-    for path, is_ours in ours:
-        what = files.remove(path, is_ours)
+    for file in ours:
+        what = files.remove(file.path, file.is_ours)
         if what is not None:
-            done.append(Done(path, what))
-        if path.parent.name == place.label:
-            files.remove_empty(path.parent)
+            done.append(Done(file.path, what, file.add))
+        if file.path.parent.name == place.label:
+            files.remove_empty(file.path.parent)
     if "system" in clients and done:
         _refresh(machine, _FRESH)
     return done
@@ -162,14 +162,15 @@ _WANTED: Final[Mapping[str, Callable[[Place, Sequence[Certificate], Machine], li
 }
 
 
-def _removable(client: str, place: Place, machine: Machine) -> Iterable[tuple[Path, Callable[[bytes], bool]]]:
+def _removable(client: str, place: Place, machine: Machine) -> list[Wanted]:
+    """Where files of ours may be; what is in them does not matter."""
     if client != "system":
-        for file in _WANTED[client](place, (), machine):
-            yield file.path, file.is_ours
-        return
+        return _WANTED[client](place, (), machine)
     ours = mark(place).encode() + b"\n"
-    for path in sorted(_anchors(machine).glob(f"moorage-{place.stem}-*.crt")):
-        yield path, lambda content: content.startswith(ours) and is_our_bundle(content)
+    return [
+        Wanted(path, b"", lambda content: content.startswith(ours) and is_our_bundle(content))
+        for path in sorted(_anchors(machine).glob(f"moorage-{place.stem}-*.crt"))
+    ]
 
 
 def _anchors(machine: Machine) -> Path:

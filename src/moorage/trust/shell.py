@@ -102,13 +102,17 @@ echo "Written: $to\""""
 
 
 def put_lines(lines: Sequence[str], to: str, advice: str) -> str:
-    """Lines that write *lines* to the path *to*, or give *advice* where a file is that says something else.
+    """Lines that write *lines* to the path *to*, or give *advice* where a file is that lacks the last of them.
 
-    They come after `put`, which says whether root is needed.
+    They end the block, and come after `put`, which says whether root is needed.
     """
     return f"""to={quote(to)}
 lines=$(printf '%s\\n' {_words(lines)})
-if [ -e "$to" ] && [ "$(cat "$to")" != "$lines" ]; then
+if grep -qsF {quote(lines[-1].strip())} "$to"; then
+  echo "Unchanged: $to"
+  exit 0
+fi
+if [ -e "$to" ]; then
   echo "$to is not ours and stays as it is. Add to it yourself:" >&2
   printf '%s\\n' {advice} >&2
   exit 1
@@ -126,6 +130,8 @@ to={quote(to)}
 if [ -e "$to" ] && [ "$(cat "$to")" = "$(printf '%s\\n' {_words(lines)})" ]; then
   $root rm "$to"
   echo "Removed: $to"
+elif grep -qsF {quote(lines[-1].strip())} "$to"; then
+  echo "$to was changed and stays. Take out of it yourself:" {quote(lines[-1])} >&2
 fi"""
 
 
