@@ -18,7 +18,7 @@ import ssl
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -109,7 +109,7 @@ class ClientAuthority:
             with exclusive(self._folder):
                 signer = self._newest(days)
                 now = moment(self._clock.now())
-                issued = signer.sign(name, _alternative(name), "client", now - _SKEW, now + timedelta(days=days))
+                issued = _sign(signer, name, now - _SKEW, now + timedelta(days=days))
                 leaf = x509.load_pem_x509_certificate(issued.chain)
                 client = self._described(name, leaf, signer.certificate)
                 self._save([*self._load(), client])
@@ -288,6 +288,18 @@ def _load_signer(folder: Path) -> Signer:
             " every client needs a new certificate",
             again=False,
         ) from None
+
+
+def _sign(signer: Signer, name: str, start: datetime, end: datetime) -> Issued:
+    try:
+        return signer.sign(name, _alternative(name), "client", start, end)
+    except ValueError as error:
+        raise CertificateFailed(
+            f"no certificate can be made for {name!r}: {error}",
+            kind="clock",
+            remedy="compare this machine's clock with the dates of the clients' authority, and the name with its rules",
+            again=False,
+        ) from error
 
 
 def _alternative(name: str) -> list[x509.GeneralName]:
