@@ -1,0 +1,1 @@
+"""What a server stands on, looked at on the machine where it runs."""
