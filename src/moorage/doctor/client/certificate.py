@@ -277,7 +277,7 @@ def _clock_is_wrong(shown: Shown, card: Card) -> bool:
 
 def _skew(seconds: float | None) -> str:
     seconds = seconds or 0.0
-    return f"{_span(timedelta(seconds=abs(seconds)))} {'ahead of' if seconds > 0 else 'behind'} the server's"
+    return f"{_span(timedelta(seconds=abs(round(seconds))))} {'ahead of' if seconds > 0 else 'behind'} the server's"
 
 
 def _span(time: timedelta) -> str:

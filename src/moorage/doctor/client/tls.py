@@ -6,7 +6,7 @@ import asyncio
 import socket
 import ssl
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from moorage.doctor.client.http import Answer, Line, Silence
@@ -17,6 +17,7 @@ from moorage.doctor.finding import Finding, ok, warning, wrong
 _OLD: Final = frozenset({"SSLv3", "TLSv1", "TLSv1.1"})
 _HTTPS_WANTED: Final = ("http request to an https server", "http request was sent to https port", "speaking plain http")
 _GREETING: Final = 300
+_ALERT_SECONDS: Final = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +72,23 @@ def shake(line: Line) -> Shaken:
     try:
         return Shaken(line.address, chain, version, cipher, answer=line.ask("GET", "/v2/"))
     except OSError as error:
-        return Shaken(line.address, chain, version, cipher, error=error)
+        return Shaken(line.address, chain, version, cipher, error=_alerted(line) or error)
+
+
+def _alerted(line: Line) -> OSError | None:
+    """What the server says against a client that it has shaken hands with.
+
+    In TLS 1.3 a client's certificate is looked at after the client is done. A server that then closes while a request
+    is on its way may take its alert back (TCP's reset discards what was not yet read), so nothing is sent here.
+    """
+    try:
+        with replace(line, timeout=min(line.timeout, _ALERT_SECONDS)).open() as stream:
+            stream.recv(1)
+    except ssl.SSLError as error:
+        return error
+    except OSError:
+        pass
+    return None
 
 
 def sent_chain(stream: ssl.SSLSocket) -> tuple[bytes, ...]:
