@@ -351,7 +351,7 @@ def test_an_authority_is_retired_by_its_fingerprint(authority: PrivateAuthority)
 
     assert authority.fingerprints() == [new]
     assert authority.prepare(Names(("a.lan", "b.lan"))) == (Leaf("private", ("a.lan", "b.lan")),)
-    for shown, reason in ((old, "no private authority has"), (new, "it is the only private authority")):
+    for shown, reason in ((old, "none has"), (new, "it is the only private authority")):
         with pytest.raises(CertificateFailed, match=reason):
             authority.retire(shown)
 

@@ -136,15 +136,12 @@ class PrivateAuthority:
         One is made if it is missing, damaged, not for these names, or due. Raises CertificateFailed.
         """
         self.ensure(names)
-        for leaf in self.leaves():
-            try:
-                pair = self._store.pair(leaf.name)
-                if self._store.has(leaf.name) and self._usable(leaf.name, pair.chain.read_bytes(), pair.key):
-                    continue
-                made = self._issue(leaf.names)
-                self._store.put(leaf.name, made.chain, made.key, now=self._clock.now())
-            except OSError as error:
-                raise _unusable(error) from error
+        try:
+            with exclusive(self._folder):
+                for leaf in self.leaves():
+                    self._provide(leaf)
+        except OSError as error:
+            raise _unusable(error) from error
         return self.leaves()
 
     def leaves(self) -> tuple[Leaf, ...]:
@@ -200,16 +197,13 @@ class PrivateAuthority:
         In force when the server starts the next time. Raises CertificateFailed.
         """
         try:
+            if not self._authorities():
+                raise _unknown("there is no private authority")
             with exclusive(self._folder):
                 authorities = self._authorities()
                 chosen = [one for one in authorities if fingerprint((one.folder / "ca.crt").read_bytes()) == shown]
                 if not chosen or len(authorities) == 1:
-                    raise CertificateFailed(
-                        "it is the only private authority" if chosen else f"no private authority has {shown}",
-                        kind="local",
-                        remedy="moorage cert authorities lists them",
-                        again=False,
-                    )
+                    raise _unknown("it is the only private authority" if chosen else f"none has {shown}")
                 os.rename(chosen[0].folder, chosen[0].folder.with_name(f"{chosen[0].folder.name}.retired"))
                 fsync_directory(self._folder)
         except OSError as error:
@@ -264,6 +258,12 @@ class PrivateAuthority:
                 kind="clock",
                 remedy="compare this machine's clock with the authority's dates: moorage cert authorities",
             ) from error
+
+    def _provide(self, leaf: Leaf) -> None:
+        pair = self._store.pair(leaf.name)
+        if not self._store.has(leaf.name) or not self._usable(leaf.name, pair.chain.read_bytes(), pair.key):
+            made = self._issue(leaf.names)
+            self._store.put(leaf.name, made.chain, made.key, now=self._clock.now())
 
     def _usable(self, name: str, chain: bytes, key: Path) -> bool:
         """Whether a stored leaf can be served for some time yet."""
@@ -343,6 +343,10 @@ def _comparable(text: str | None) -> str | None:
         return None
     mapped = ipaddress.IPv6Address(name).ipv4_mapped if ":" in name else None
     return str(mapped or name)
+
+
+def _unknown(what: str) -> CertificateFailed:
+    return CertificateFailed(what, kind="local", remedy="moorage cert authorities lists them", again=False)
 
 
 def _title(names: Names) -> str:

@@ -1,0 +1,47 @@
+"""What has to be done on a client's machine with its certificate, as commands to paste."""
+
+from __future__ import annotations
+
+import shlex
+from typing import Final
+
+_STEPS: Final = """\
+Take {cert} and {key} to the machine of {name}, and there, in the folder that has them:
+
+Docker (reads them at once; no restart)
+  sudo install -D -m 644 {cert} {docker}/{cert}
+  sudo install -D -m 600 {key} {docker}/{key}
+
+podman, buildah, skopeo (read them at once)
+  sudo install -D -m 644 {cert} {podman}/{cert}
+  sudo install -D -m 600 {key} {podman}/{key}
+
+containerd, Kubernetes nodes (where config_path is set: at once)
+  sudo install -D -m 644 {cert} {containerd}/{cert}
+  sudo install -D -m 600 {key} {containerd}/{key}
+  sudo sh -c 'test -e {containerd}/hosts.toml || printf "server = \\"%s\\"\\n[host.\\"%s\\"]\\n" https://{host} https://{host} >{containerd}/hosts.toml'
+  echo '  client = [["{containerd}/{cert}", "{containerd}/{key}"]]' | sudo tee -a {containerd}/hosts.toml
+
+curl
+  curl --cert {cert} --key {key} https://{host}/v2/
+
+helm, oras
+  --cert-file {cert} --key-file {key}
+
+podman without root looks into ~/.config/containers/certs.d too. The authority of the server's own certificate is
+another matter: https://{host}/trust tells what a client needs for it.
+"""  # noqa: E501  (commands stay on one line)
+
+
+def client_steps(name: str, host: str, certificate: str, key: str) -> str:
+    """The steps for client *name* of the registry at *host*, written as in images' names, with its two files' names."""
+    label = host.removesuffix(":443")
+    return _STEPS.format(
+        name=name,
+        host=label,
+        cert=shlex.quote(certificate),
+        key=shlex.quote(key),
+        docker=f"/etc/docker/certs.d/{label}",
+        podman=f"/etc/containers/certs.d/{label}",
+        containerd=f"/etc/containerd/certs.d/{label}",
+    )
