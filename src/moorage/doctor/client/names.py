@@ -32,8 +32,8 @@ def parse_name_server(text: str) -> NameServer:
     """`address`, `address:port` or `[address]:port`. Raises UserError."""
     host, port = text, "53"
     if text.startswith("["):
-        host, _, rest = text[1:].partition("]")
-        port = rest.removeprefix(":") or "53"
+        host, bracket, rest = text[1:].partition("]")
+        host, port = host if bracket else text, rest.removeprefix(":") or "53"
     elif text.count(":") == 1:
         host, _, port = text.partition(":")
     try:

@@ -56,8 +56,11 @@ class Target:
 def parse_target(text: str) -> Target:
     """*text* as a target: a URL, or `host[:port]` for https. Raises UserError with how it is to be written."""
     text = text.strip()
-    parts = urlsplit(text if "://" in text else f"https://{text}")
     how = "write it as https://registry.example.com or https://registry.example.com:5000"
+    try:
+        parts = urlsplit(text if "://" in text else f"https://{text}")
+    except ValueError:
+        raise UserError(f"{text} names no host: {how}") from None
     if parts.scheme not in PORTS:
         raise UserError(f"{parts.scheme}:// is nothing that registries speak: {how}")
     if parts.username is not None or parts.password is not None:
