@@ -42,6 +42,7 @@ class Moorage:
       Empty: `--auth none`.
     - *options*: further options of `moorage serve`.
     - *pair*: a certificate and its key; the server then speaks TLS.
+    - *secure*: whether it speaks TLS without one, since it has a certificate by other options.
     - *address*, *port*: where it listens; a free port by default.
     - *prefix*: a command to run it by, such as `ip netns exec NAME`.
     - *environment*: variables beside this process's own, of which settings (`MOORAGE_*`, `REGISTRY_*`) are left out.
@@ -53,6 +54,7 @@ class Moorage:
         *options: str,
         users: Mapping[str, str] | None = None,
         pair: Pair | None = None,
+        secure: bool = False,
         address: str = "127.0.0.1",
         port: int | None = None,
         prefix: Sequence[str] = (),
@@ -65,6 +67,7 @@ class Moorage:
         self.address = address
         self.port = port or free_port(address if not prefix else "127.0.0.1")
         self.pair = pair
+        self.secure = secure or pair is not None
         self.prefix = tuple(prefix)
         self.environment = dict(environment or {})
         self.options = [*options, *self._authentication(users), *self._tls()]
@@ -80,7 +83,7 @@ class Moorage:
 
     @property
     def url(self) -> str:
-        return f"{'https' if self.pair else 'http'}://{self.host}"
+        return f"{'https' if self.secure else 'http'}://{self.host}"
 
     @property
     def pid(self) -> int:
@@ -196,7 +199,7 @@ class Moorage:
         return ["--tls-certificate", str(self.pair.certificate), "--tls-key", str(self.pair.key)]
 
     def _answers(self, port: int) -> bool:
-        scheme = "https" if self.pair else "http"
+        scheme = "https" if self.secure else "http"
         if not self.prefix:
             return answers(self.address, port, scheme)
         probe = [*self.prefix, sys.executable, "-c", _PROBE, self.address, str(port), scheme]
