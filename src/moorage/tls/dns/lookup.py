@@ -45,11 +45,11 @@ class Sight:
 class Lookup:
     """Asks *resolvers* (`address` or `address:port`; none: the machine's) and the name servers that they name.
 
-    *port* is that of the name servers, for tests. Methods block.
+    *port* is that of the name servers, and *lifetime* the seconds for one question, both for tests. Methods block.
     """
 
-    def __init__(self, resolvers: Sequence[str] = (), port: int = 53) -> None:
-        self._port = port
+    def __init__(self, resolvers: Sequence[str] = (), port: int = 53, lifetime: float = _LIFETIME) -> None:
+        self._port, self._lifetime = port, lifetime
         self._resolvers = tuple(resolvers)
 
     def _resolver(self) -> dns.resolver.Resolver:
@@ -61,7 +61,7 @@ class Lookup:
         else:
             resolver = dns.resolver.Resolver(configure=False)
             resolver.nameservers = [dns.nameserver.Do53Nameserver(*address(one)) for one in self._resolvers]
-        resolver.lifetime, resolver.timeout = _LIFETIME, _SECONDS
+        resolver.lifetime, resolver.timeout = self._lifetime, min(_SECONDS, self._lifetime)
         # An old negative answer is the one thing that must not be believed here.
         resolver.cache = None
         return resolver
@@ -153,8 +153,9 @@ def address(text: str, port: int = 53) -> tuple[str, int]:
     """`address`, `address:port` or `[address]:port` as a pair. Raises CertificateFailed where it is none."""
     host, number = text, str(port)
     if text.startswith("["):
-        host, _, rest = text[1:].partition("]")
-        number = rest.removeprefix(":") or number
+        # Without the bracket that closes it, what is left is no address.
+        host, bracket, rest = text[1:].partition("]")
+        host, number = host if bracket else text, rest.removeprefix(":") or number
     elif text.count(":") == 1:
         host, _, number = text.partition(":")
     try:

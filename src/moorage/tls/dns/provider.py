@@ -7,6 +7,8 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
+from dns.exception import DNSException
+
 from moorage.errors import CertificateFailed
 from moorage.tls.dns.records import Record
 
@@ -34,18 +36,8 @@ class Provider:
 
     def _call(self, record: Record, operation: str) -> None:
         client, config, errors = _lexicon()
-        # The zone where it is known: dns-lexicon would guess it from a list of public suffixes.
-        chosen = {
-            "provider_name": self._provider,
-            "domain": record.zone or record.name,
-            self._provider: self._options,
-        }
-        resolver = config.ConfigResolver().with_dict(chosen).with_env()
         try:
-            lexicon = client.Client(resolver)
-            if record.zone:
-                resolver.add_config_source(config.DictConfigSource({"domain": record.zone}), 0)
-            with lexicon as operations:
+            with self._client(record, client, config) as operations:
                 call = getattr(operations, operation)
                 done = call(rtype="TXT", name=f"{record.name}.", content=record.value)
         except errors.ProviderNotAvailableError as error:
@@ -64,6 +56,23 @@ class Provider:
             raise _failed(
                 f"the provider {self._provider} does not change {record.name}", "the provider's own log may say why"
             )
+
+    def _client(self, record: Record, client: Any, config: Any) -> Any:
+        chosen = {"provider_name": self._provider, "domain": record.zone or record.name, self._provider: self._options}
+        resolver = config.ConfigResolver().with_dict(chosen).with_env()
+        if not record.zone:
+            # It guesses by the list of public suffixes, which it fetches.
+            return client.Client(resolver)
+        source = config.DictConfigSource({"resolve_zone_name": "yes"})
+        resolver.add_config_source(source, 0)
+        try:
+            lexicon = client.Client(resolver)
+        except DNSException:
+            # It asks the machine's resolver, which is not always the one that knows.
+            resolver = config.ConfigResolver().with_dict(chosen).with_env()
+            lexicon = client.Client(resolver)
+        resolver.add_config_source(config.DictConfigSource({"domain": record.zone}), 0)
+        return lexicon
 
     def _words(self, error: Exception) -> str:
         """What *error* says, without what is secret: some APIs take tokens in the URL."""

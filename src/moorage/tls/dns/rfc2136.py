@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import socket
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -65,11 +66,13 @@ class Rfc2136:
             raise self._refused(record.name, zone, answer.rcode())
 
     def _refused(self, name: str, zone: dns.name.Name, rcode: dns.rcode.Rcode) -> CertificateFailed:
+        rights = (
+            "acme.dns.server must be the zone's primary, and let acme.dns.key_name change its TXT records"
+            " (update-policy or allow-update in BIND, acl in Knot)"
+        )
         remedies = {
-            dns.rcode.REFUSED: "let the key acme.dns.key_name change TXT records of this zone, and this machine send"
-            " updates (update-policy or allow-update in BIND, acl in Knot)",
-            dns.rcode.NOTAUTH: "acme.dns.server must be the zone's primary, and know acme.dns.key_name with this"
-            " secret and algorithm",
+            dns.rcode.REFUSED: rights,
+            dns.rcode.NOTAUTH: rights,
             dns.rcode.NOTIMP: "acme.dns.server does not take updates",
             dns.rcode.SERVFAIL: "the name server's log says why: often it may not write its zone or journal",
         }
@@ -88,9 +91,7 @@ class Rfc2136:
             answer = self._ask(question, address, port)
             if answer.rcode() == dns.rcode.REFUSED and self._key is not None:
                 # Some answer those only who sign.
-                question = dns.message.make_query(candidate, dns.rdatatype.SOA)
-                question.use_tsig(**self._signing())
-                answer = self._ask(question, address, port)
+                answer = self._ask_signed(candidate, address, port) or answer
             if answer.flags & dns.flags.AA and answer.get_rrset(
                 answer.answer, candidate, dns.rdataclass.IN, dns.rdatatype.SOA
             ):
@@ -101,12 +102,21 @@ class Rfc2136:
             "acme.dns.server must be the primary name server of the zone itself, not a resolver",
         )
 
+    def _ask_signed(self, name: dns.name.Name, address: str, port: int) -> dns.message.Message | None:
+        question = dns.message.make_query(name, dns.rdatatype.SOA)
+        question.use_tsig(**self._signing())
+        try:
+            return dns.query.tcp(question, address, timeout=_SECONDS, port=port)
+        except (dns.exception.DNSException, OSError, EOFError):
+            # What is wrong with the key, the update itself will show.
+            return None
+
     def _signing(self) -> dict[str, Any]:
         if self._key is None:
             return {}
         try:
             name = dns.name.from_text(self._key.name)
-            key = dns.tsig.Key(name, self._key.secret, self._key.algorithm)
+            key = dns.tsig.Key(name, base64.b64decode(self._key.secret, validate=True), self._key.algorithm)
         except (ValueError, dns.exception.DNSException) as error:
             raise _failed(
                 f"the TSIG key {self._key.name} cannot be used: {type(error).__name__}",
