@@ -18,7 +18,7 @@ from moorage.doctor.mounts import parse_mounts, read_mounts
 from moorage.doctor.server import data_folder, room
 from moorage.doctor.server.data_folder import Ground
 from moorage.server.refusals import make_folders
-from tests.doctor.findings import bad, naming, only
+from tests.doctor.findings import bad, let_in, naming, only
 from tests.faults.injection import Faults, build
 from tests.faults.test_real_disks import fill
 from tests.programs import lacking, need_root
@@ -54,14 +54,6 @@ def mount_at() -> Iterator[MountAt]:
 def ground(folders: Folders, uid: int | None = None) -> Ground:
     """The folders with the mounts of this machine, for this user or another."""
     return Ground(folders, me() if uid is None else account(uid), read_mounts())
-
-
-def let_in(folder: Path) -> None:
-    """Let every user come to *folder*, which pytest keeps closed."""
-    for above in folder.parents:
-        if str(above) == "/tmp":
-            return
-        above.chmod(0o755)
 
 
 def test_a_folder_as_the_server_made_it_is_well(folders: Folders) -> None:
