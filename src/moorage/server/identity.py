@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from moorage.app import Folders
+from moorage.certificates import names_of
 from moorage.clock import SystemClock
 from moorage.errors import CertificateFailed, ConfigurationError, StartRefused
 from moorage.settings.listen import TcpAddress, parse_address
@@ -15,7 +16,7 @@ from moorage.settings.origin import DEFAULT, Loaded
 from moorage.tls.client_ca import ClientAuthority
 from moorage.tls.contexts import Contexts, Place, Source
 from moorage.tls.files import TlsPolicy, pair_at
-from moorage.tls.machine import Names, configured_names, host_names, interface_addresses
+from moorage.tls.machine import Names
 from moorage.tls.names import covers, is_address, is_wildcard
 from moorage.tls.private_ca import Leaf, PrivateAuthority
 from moorage.tls.store import CertificateStore
@@ -90,23 +91,6 @@ def made_identity(settings: Settings, folders: Folders) -> Identity:
     host = _public(domains) or _host(names)
     served = tuple(dict.fromkeys(name for leaf in leaves for name in leaf.names))
     return Identity(contexts, served, contexts.waiting, tuple(authority.fingerprints()), host)
-
-
-def names_of(settings: Settings) -> Names:
-    """The names for which the private authority makes certificates. Raises ConfigurationError."""
-    addresses = [parse_address(text) for text in settings.listen]
-    hosts = [address.host for address in addresses if isinstance(address, TcpAddress)]
-    try:
-        return configured_names(
-            hosts,
-            settings.http.external_url,
-            settings.tls.names,
-            settings.tls.domains,
-            host_names(),
-            interface_addresses(),
-        )
-    except ValueError as error:
-        raise ConfigurationError(str(error), key="listen or http.external_url") from None
 
 
 def https_port(settings: Settings, listening: int) -> int:

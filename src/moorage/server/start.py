@@ -99,7 +99,7 @@ class Start:
         roles: dict[str, Callable[[], None]] = {
             f"worker {number}": partial(worker.run, work) for number in range(count)
         }
-        roles["jobs"] = partial(background.run, settings, listeners)
+        roles["jobs"] = partial(background.run, self._as_opened(listeners), listeners)
         for listener in listeners:
             scheme = "https" if listener.secure else "http"
             if listener.use == "registry":
@@ -112,6 +112,13 @@ class Start:
                 listener.socket.close()
 
         return Supervisor(roles, settings.http.drain_timeout, before_stop=close).run()
+
+    def _as_opened(self, listeners: list[Listener]) -> Settings:
+        """The settings without an address of plain HTTP that could not be had: no challenge is answered there."""
+        settings = self._settings
+        if any(listener.use == "plain" for listener in listeners):
+            return settings
+        return settings.model_copy(update={"tls": settings.tls.model_copy(update={"plain_listen": ()})})
 
     def _surroundings(self, listeners: list[Listener], identity: Identity | None) -> Surroundings:
         return Surroundings(
