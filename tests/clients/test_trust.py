@@ -12,7 +12,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -28,7 +28,7 @@ from tests.servers import COMMAND, Moorage
 
 NAME = "registry.test"
 UNKNOWN = re.compile(
-    r"x509: certificate signed by unknown authority|SSL certificate problem: self-signed certificate in certificate chain"
+    r"x509: certificate signed by unknown authority|certificate problem: self-signed certificate in certificate chain"
 )
 
 # /etc and /usr/local/share as they are, but this host's own: nothing that is written there gets out.
@@ -48,14 +48,15 @@ exec sleep infinity
 
 @dataclass(frozen=True)
 class Registry:
-    """A server with its private authority, as the client's host sees it."""
+    """A server with its private authority, as the client's host sees it under *name*."""
 
     server: Moorage
     fingerprint: str
+    name: str = NAME
 
     @property
     def host(self) -> str:
-        return f"{NAME}:{self.server.port}"
+        return self.name if self.server.port == 443 else f"{self.name}:{self.server.port}"
 
     @property
     def login(self) -> tuple[str, str]:
@@ -71,9 +72,24 @@ def cable() -> Iterator[Cable]:
 
 @pytest.fixture(scope="module")
 def registry(cable: Cable, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
-    """Started as the documentation says, with nothing but its name."""
-    folder, address = tmp_path_factory.mktemp("server"), cable.far.address
-    with Moorage(folder, "--tls-name", NAME, address=address, prefix=cable.far.prefix) as server:
+    """On a port of its own, and with plain HTTP on another."""
+    plain = ("--tls-plain-listen", f"{cable.far.address}:8080")
+    with started(cable.far, tmp_path_factory.mktemp("server"), *plain) as registry:
+        yield registry
+
+
+@pytest.fixture(scope="module")
+def registry_443(cable: Cable, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
+    """On the port that nobody writes, with plain HTTP beside it, as it is by itself."""
+    with started(cable.far, tmp_path_factory.mktemp("server443"), port=443) as registry:
+        yield registry
+
+
+@contextmanager
+def started(host: Host, folder: Path, *options: str, port: int | None = None) -> Iterator[Registry]:
+    """A server on *host*, and the fingerprint that it shows when it starts."""
+    server = Moorage(folder, "--tls-name", NAME, *options, address=host.address, port=port, prefix=host.prefix)
+    with server:
         said = re.search(r"SHA-256 fingerprint ((?:[0-9A-F]{2}:){31}[0-9A-F]{2})", server.log.read_text())
         assert said is not None, server.log_tail()
         yield Registry(server, said[1])
@@ -331,6 +347,42 @@ def test_a_client_trusts_after_the_lines_of_the_page_and_no_longer_after_undo(ma
     assert UNKNOWN.search(after), after
 
 
+@pytest.mark.parametrize(("key", "make"), [("podman", Skopeo), ("curl", Curl)])
+def test_a_registry_without_a_name_is_trusted_by_its_address(
+    machine: Machine, key: str, make: Callable[[Machine], Client]
+) -> None:
+    """The page fills in the address by which it was asked for, which the certificate is for too."""
+    by_address = replace(machine, registry=replace(machine.registry, name=machine.registry.server.address))
+    install, undo = by_address.blocks(key)
+    before = make(by_address).refused()
+
+    by_address.paste(install)
+    make(by_address).works()
+    by_address.paste(undo)
+
+    assert UNKNOWN.search(before), before
+    assert UNKNOWN.search(make(by_address).refused())
+
+
+@pytest.mark.parametrize(("key", "make"), [("podman", Skopeo), ("system", CraneBySystem), ("regctl", Regctl)])
+def test_port_443_is_written_nowhere(
+    machine: Machine, registry_443: Registry, key: str, make: Callable[[Machine], Client]
+) -> None:
+    """As in the names of images; the page in the clear on port 80 gives the same lines."""
+    short = replace(machine, registry=registry_443)
+    page = short.page(f"http://{NAME}/trust?client={key}")
+    install, undo = blocks_of(page, key)
+    before = make(short).refused()
+
+    short.paste(install)
+    make(short).works()
+    short.paste(undo)
+
+    assert page == short.page("-k", f"https://{NAME}/trust?client={key}")
+    assert UNKNOWN.search(before), before
+    assert UNKNOWN.search(make(short).refused())
+
+
 @pytest.mark.parametrize(("word", "make"), [("podman", Skopeo), ("system", Curl), ("system", CraneBySystem)])
 def test_the_command_does_the_same(machine: Machine, word: str, make: Callable[[Machine], Client]) -> None:
     """`moorage trust`, and `--undo`; the certificates of all others stay in the system's store."""
@@ -357,12 +409,13 @@ def test_the_command_does_the_same(machine: Machine, word: str, make: Callable[[
 
 
 def test_the_page_is_the_same_in_the_clear(machine: Machine) -> None:
-    """On the port that speaks TLS too, for whoever does not know to write https, and with an https place in it."""
+    """On the port that speaks TLS too, for whoever does not know to write https, and on the one beside it."""
     over_tls = machine.page()
     plain = machine.page(f"http://{machine.registry.host}/trust")
+    beside = machine.page(f"http://{NAME}:8080/trust")
     shown = machine.page("-k", "-H", "Accept: text/html", f"https://{machine.registry.host}/trust")
 
-    assert plain == over_tls
+    assert plain == beside == over_tls
     assert f"https://{machine.registry.host}/ca.crt" in plain
     assert machine.registry.fingerprint not in over_tls + shown
     assert shown.startswith("<!DOCTYPE html>")
@@ -413,8 +466,12 @@ def _docker_refused(docker: Machine, engine: Engine) -> str:
     return docker.shell.fails(*login, stdin=password)
 
 
-def test_docker_trusts_after_the_lines_of_the_page(docker: Machine, engine: Engine) -> None:
+@pytest.mark.parametrize("where", ["registry", "registry_443"])
+def test_docker_trusts_after_the_lines_of_the_page(
+    docker: Machine, engine: Engine, where: str, request: pytest.FixtureRequest
+) -> None:
     """Without a restart of anything: refused by x509, then login, push and pull, and refused again once undone."""
+    docker = replace(docker, registry=request.getfixturevalue(where))
     install, undo = docker.blocks("docker")
     before = _docker_refused(docker, engine)
     wrong = docker.paste_wrong(install, "AB" * 32)
@@ -474,9 +531,16 @@ def containerd(machine: Machine) -> Iterator[Callable[..., tuple[str | Path, ...
         unmount_below(machine.folder)
 
 
-@pytest.mark.parametrize("by", ["page", "command"])
-def test_containerd_trusts(machine: Machine, containerd: Callable[..., tuple[str | Path, ...]], by: str) -> None:
+@pytest.mark.parametrize(("by", "where"), [("page", "registry"), ("page", "registry_443"), ("command", "registry")])
+def test_containerd_trusts(
+    machine: Machine,
+    containerd: Callable[..., tuple[str | Path, ...]],
+    by: str,
+    where: str,
+    request: pytest.FixtureRequest,
+) -> None:
     """By hosts.toml below the folder that the page's own call of ctr names."""
+    machine = replace(machine, registry=request.getfixturevalue(where))
     user = f"--user={':'.join(machine.registry.login)}"
     name = f"{machine.registry.host}/containerd/image:1"
     hosts = "--hosts-dir=/etc/containerd/certs.d"
