@@ -7,12 +7,12 @@ import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from moorage.certificates import names_of
 from moorage.clock import Clock
 from moorage.doctor.accounts import acting_as, open_to_others
 from moorage.doctor.finding import Finding, ok, skipped, warning, wrong
 from moorage.doctor.server.certificate_files import Surroundings, day, listed
 from moorage.errors import ConfigurationError, MoorageError
-from moorage.server.identity import names_of
 from moorage.settings.model import Settings
 from moorage.tls.pem import CertificateFacts, read_chain, read_file
 from moorage.tls.private_ca import PrivateAuthority
@@ -28,7 +28,7 @@ def look_at_authority(
     """The authorities, and the server's certificates that they signed."""
     with acting_as(around.user):
         try:
-            authorities = PrivateAuthority(store, clock).certificates()
+            authorities = [read_chain(pem, "ca.crt").leaf for pem in PrivateAuthority(store, clock).certificates()]
         except PermissionError:
             yield skipped(
                 f"{store.folder} can be seen by {around.user.name} and root alone",
@@ -50,11 +50,10 @@ def look_at_authority(
             "there is no private authority yet; the server makes it when it starts first, and shows its fingerprint"
         )
         return
-    facts = [read_chain(pem, "ca.crt").leaf for pem in authorities]
-    for one in facts:
+    for one in authorities:
         yield from _judge_authority(one, around.now)
     yield from _judge_keys(store)
-    yield from _judge_leaves(settings, leaves, facts, around)
+    yield from _judge_leaves(settings, leaves, authorities, around)
 
 
 def _judge_authority(one: CertificateFacts, now: int) -> Iterator[Finding]:
