@@ -116,7 +116,7 @@ class Pebble:
     ) -> None:
         self._programs = need("pebble"), need("pebble-challtestsrv")
         self.folder = folder
-        authority = Authority(folder / "https", "Pebble's own HTTPS")
+        authority = Authority(folder / "https", f"HTTPS of {folder.name}")
         self._pair = authority.issue("localhost", "127.0.0.1")
         self.ca_file = authority.path
         self.http_port = http_port or free_port()

@@ -27,8 +27,10 @@ def test_all_commands_are_there(contexts: list[click.Context]) -> None:
 
     words = ("serve", "htpasswd", "user", "ls", "rm", "check", "config", "version")
     user = ("add", "passwd", "list", "disable", "enable", "remove")
+    cert = ("obtain", "renew", "list", "show", "import", "export")
 
-    assert paths >= {f"moorage {word}" for word in words} | {f"moorage user {word}" for word in user}
+    groups = {f"moorage user {word}" for word in user} | {f"moorage cert {word}" for word in cert}
+    assert paths >= {f"moorage {word}" for word in words} | groups
 
 
 def test_every_command_begins_its_help_with_a_sentence(contexts: list[click.Context]) -> None:

@@ -16,6 +16,7 @@ _COMMANDS = {
     "serve": ("moorage.cli.serve", "serve"),
     "htpasswd": ("moorage.cli.htpasswd", "htpasswd"),
     "user": ("moorage.cli.user", "user"),
+    "cert": ("moorage.cli.cert", "cert"),
     "ls": ("moorage.cli.browse", "ls"),
     "rm": ("moorage.cli.browse", "rm"),
     "check": ("moorage.cli.check", "check"),

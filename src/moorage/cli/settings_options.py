@@ -26,6 +26,13 @@ def as_options() -> list[click.Parameter]:
     return [_option(leaf) for leaf in options()]
 
 
+def options_for(*paths: str) -> list[click.Parameter]:
+    """The click options, as in `as_options`, of these settings, and of all in a section whose path ends in a dot."""
+    return [
+        _option(leaf) for leaf in options() if any(leaf.path == path or leaf.path.startswith(path) for path in paths)
+    ]
+
+
 def settings_source(function: Callable[..., T]) -> Callable[..., T]:
     """Give a command what says where settings are read from: *file*, *config* and *classic*."""
     classic = click.option(

@@ -135,6 +135,16 @@ def read_pair(chain: bytes, key: bytes, *, chain_source: str, key_source: str) -
     return _chain(certificates)
 
 
+def certificates_alone(data: bytes) -> bytes:
+    """The certificates in *data* without anything else, such as a key in the same file; see `read_pair` first."""
+    return b"".join(block for label, block in blocks(data) if label == "CERTIFICATE")
+
+
+def key_alone(data: bytes) -> bytes:
+    """The first private key in *data* without anything else; see `read_pair` first."""
+    return next(block for label, block in blocks(data) if label.endswith("PRIVATE KEY"))
+
+
 def describe(certificate: x509.Certificate) -> CertificateFacts:
     """What *certificate* says."""
     from cryptography.hazmat.primitives import hashes

@@ -81,6 +81,14 @@ class CertificateStore:
         pair = self.pair(name)
         return pair.chain.is_file() and pair.key.is_file()
 
+    def names(self) -> list[str]:
+        """The names for which there is a pair, sorted."""
+        try:
+            found = sorted(entry.name for entry in (self.folder / "certificates").iterdir())
+        except OSError:
+            return []
+        return [name for name in map(_name_of, found) if self.has(name)]
+
     def answer_http(self, token: str, key_authorization: str) -> None:
         """Let `/.well-known/acme-challenge/<token>` be answered (RFC 8555, 8.3)."""
         write_file(self.place("challenges/http") / _checked(token), key_authorization.encode("ascii"))
@@ -131,6 +139,11 @@ class CertificateStore:
 def file_name(name: str) -> str:
     """The name of a file for a parsed certificate name."""
     return name.replace("*", "_").replace(":", "_")
+
+
+def _name_of(file: str) -> str:
+    """What `file_name` has made a file's name of: a wildcard, which begins with an underscore, or IPv6 with colons."""
+    return f"*{file[1:]}" if file.startswith("_.") else file.replace("_", ":")
 
 
 def _checked(token: str) -> str:
