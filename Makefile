@@ -3,7 +3,7 @@ SHELL := /bin/sh
 .SHELLFLAGS := -eu -c
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
-.PHONY: help setup serve test check fmt lock docs bench-quick
+.PHONY: help setup serve test check fmt lock docs image image-lock dist bench-quick
 
 BIN := .venv/bin
 # Passed to `moorage serve` and to pytest: make serve ARGS='--listen 127.0.0.1:5001', make test ARGS='-k upload'
@@ -38,6 +38,18 @@ docs: setup ## write the generated pages of docs/reference anew
 
 lock: ## resolve the dependencies anew into requirements.lock and requirements-dev.lock
 	@scripts/lock
+
+image: setup ## build the container image into dist/, for `docker load` (ARGS='--arch arm64' for another)
+	@$(BIN)/python -m image.build $(ARGS)
+
+image-lock: setup ## renew the versions of the image's Debian packages
+	@$(BIN)/python -m image.build --lock
+
+dist: setup ## what people install from: the wheel, images for amd64 and arm64, checksums
+	@rm -rf dist
+	@$(BIN)/pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir dist .
+	@$(BIN)/python -m image.build --arch amd64 --arch arm64
+	@cd dist && gzip -n *.tar && sha256sum moorage* >SHA256SUMS && cat SHA256SUMS
 
 bench-quick: ## where speed stands beside its peers, in some three minutes
 	@scripts/setup dev

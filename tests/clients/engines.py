@@ -30,13 +30,15 @@ exec "$@"
 class Engine:
     """A running dockerd. *modern*: Engine 29 with containerd's image store; else Debian's 20.10 with the classic one.
 
-    *names*: host names that the engine can resolve, with their addresses.
+    *names*: host names that the engine can resolve, with their addresses. *bridge*: containers get a network, and
+    ports of the engine's host, as `docker run -p` wants; without it they have `--network=none` and `host` only.
     """
 
-    def __init__(self, folder: Path, host: Host, names: dict[str, str], *, modern: bool) -> None:
+    def __init__(self, folder: Path, host: Host, names: dict[str, str], *, modern: bool, bridge: bool = False) -> None:
         need_root()
         self.folder = folder
         self.modern = modern
+        self.bridge = bridge
         self.host = host
         self.socket = folder / "sock"
         self.log = folder / "log"
@@ -66,7 +68,7 @@ class Engine:
     def __enter__(self) -> Self:
         folders = [f"--data-root={self.folder}/data", f"--exec-root={self.folder}/exec"]
         sockets = [f"--host=unix://{self.socket}", f"--pidfile={self.folder}/pid"]
-        network = ["--iptables=false", "--bridge=none"]
+        network = [] if self.bridge else ["--iptables=false", "--bridge=none"]
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
                 [

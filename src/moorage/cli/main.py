@@ -25,6 +25,7 @@ _COMMANDS = {
     "trust": ("moorage.cli.trust", "trust"),
     "nginx": ("moorage.cli.nginx", "nginx"),
     "config": ("moorage.cli.config", "config"),
+    "health": ("moorage.cli.health", "health"),
     "version": ("moorage.cli.version", "version"),
 }
 
@@ -54,6 +55,11 @@ def moorage() -> None:
     """A private Docker and OCI registry with authentication, from one command."""
 
 
+def command_names() -> tuple[str, ...]:
+    """Every command's word."""
+    return tuple(_COMMANDS)
+
+
 def main() -> None:
     """The command `moorage`."""
     sys.exit(run(moorage))
@@ -69,10 +75,13 @@ def registry() -> None:
     sys.exit(run(moorage, arguments))
 
 
-def run(command: Callable[..., object], arguments: list[str] | None = None) -> int:
-    """Run *command* and return its exit code; failures that a person can act on become one sentence."""
+def run(command: Callable[..., object], arguments: list[str] | None = None, name: str | None = None) -> int:
+    """Run *command* and return its exit code; failures that a person can act on become one sentence.
+
+    *name* is what its help calls it; the program's own if it is not given.
+    """
     try:
-        result = command(args=arguments, standalone_mode=False)
+        result = command(args=arguments, prog_name=name, standalone_mode=False)
     except click.exceptions.Exit as ended:
         return ended.exit_code
     except click.ClickException as error:

@@ -1,0 +1,262 @@
+"""The container image: how it is made, and the tutorial's own lines on a real Docker Engine."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.certificates import Authority
+from tests.clients.engines import Engine
+from tests.clients.hosts import Cable
+from tests.clients.images import busybox_tar
+from tests.programs import Shell, need
+from tests.servers import ROOT
+
+pytestmark = pytest.mark.slow
+
+IMAGE = "moorage:0.1.0"
+NAME = "registry.test"
+UNCONFINED = "--security-opt=seccomp=unconfined"
+STOP_SECONDS = 10
+
+
+def build(folder: Path) -> Path:
+    """Build the image as `make image` does; the archive."""
+    need("apt-get")
+    command = [sys.executable, "-m", "image.build", "--arch", "amd64", "--output", str(folder)]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    (archive,) = folder.glob("*.tar")
+    return archive
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The image."""
+    return build(tmp_path_factory.mktemp("image"))
+
+
+@pytest.fixture(scope="module")
+def cable() -> Iterator[Cable]:
+    """The engine's host; nobody else is on it."""
+    with Cable() as made:
+        yield made
+
+
+class Docker:
+    """An engine with the image, and a home."""
+
+    def __init__(self, engine: Engine, shell: Shell, folder: Path) -> None:
+        self.engine = engine
+        self.shell = shell
+        self.folder = folder
+
+    def __call__(self, *arguments: str, stdin: str | bytes = b"") -> str:
+        return self.shell(self.engine.docker, *arguments, stdin=stdin)
+
+    def fails(self, *arguments: str, stdin: str | bytes = b"") -> str:
+        return self.shell.fails(self.engine.docker, *arguments, stdin=stdin)
+
+    def logs(self, container: str) -> str:
+        """Both streams."""
+        return self.shell("sh", "-c", f"{self.engine.docker} logs {container} 2>&1")
+
+    def serves(self, container: str) -> bool:
+        """What the container says when it is asked."""
+        probe = f"{self.engine.docker} exec {container} moorage-container health && echo serves || true"
+        return self.shell("sh", "-c", probe).endswith("serves")
+
+    def await_health(self, container: str) -> None:
+        """Return once it is healthy."""
+        deadline = time.monotonic() + 90
+        while (state := self("inspect", "-f", "{{.State.Health.Status}}", container)) != "healthy":
+            assert time.monotonic() < deadline, f"{state}: {self.logs(container)}"
+            time.sleep(0.5)
+
+
+@pytest.fixture(scope="module", params=[False, True], ids=["20.10", "29"])
+def docker(request: pytest.FixtureRequest, archive: Path, cable: Cable) -> Iterator[Docker]:
+    """Either engine, with a network for its containers."""
+    folder = Path(tempfile.mkdtemp(prefix="moorage-", dir="/tmp"))
+    try:
+        names = {NAME: cable.near.address}
+        with Engine(folder, cable.near, names, modern=request.param, bridge=True) as engine:
+            made = Docker(engine, engine.shell(folder / "home"), folder)
+            made("load", "--input", str(archive))
+            yield made
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def test_the_same_commit_gives_the_same_image(archive: Path, tmp_path: Path) -> None:
+    """A second build is the first one, byte for byte, with its bill of materials."""
+    again = build(tmp_path)
+
+    assert again.read_bytes() == archive.read_bytes()
+    assert again.with_suffix(".spdx.json").read_bytes() == archive.with_suffix(".spdx.json").read_bytes()
+
+
+def test_the_image_is_small_and_has_no_shell(archive: Path) -> None:
+    """Less than 60 MB compressed, and nothing in it that a guest could use."""
+    with tarfile.open(archive) as image:
+        manifest = json.load(image.extractfile("manifest.json") or pytest.fail("no manifest"))[0]
+        names: set[str] = set()
+        size = 0
+        for layer in manifest["Layers"]:
+            data = (image.extractfile(layer) or pytest.fail(layer)).read()
+            size += len(gzip.compress(data, 6, mtime=0))
+            scratch = archive.with_name("layer")
+            scratch.write_bytes(data)
+            with tarfile.open(scratch) as members:
+                names |= {member.name for member in members if member.isfile()}
+
+    assert size < 60_000_000
+    assert not {name for name in names if re.search(r"/(sh|bash|dash|apt|apt-get|dpkg|perl|pip)$", name)}
+
+
+def test_the_bill_of_materials_names_everything(archive: Path) -> None:
+    """Every locked package is in it, Debian's and Python's, by its package URL."""
+    document = json.loads(archive.with_suffix(".spdx.json").read_text())
+    urls = {package["externalRefs"][0]["referenceLocator"] for package in document["packages"]}
+
+    for line in (ROOT / "image" / "packages-amd64.lock").read_text().splitlines():
+        assert any(url.startswith(f"pkg:deb/debian/{line.split()[0].replace('+', '%2B')}@") for url in urls), line
+    assert any(url.startswith("pkg:pypi/uvloop@") for url in urls)
+    assert "pkg:pypi/moorage@0.1.0" in urls
+
+
+def test_the_tutorials_own_line(docker: Docker, tmp_path: Path, cable: Cable) -> None:
+    """`docker run ... registry:2` with only the image's name changed: health, login, push, pull, run; a killed
+    container comes back with everything, and `docker stop` ends it in time."""
+    auth, certificates, data = (docker.folder / name for name in ("auth", "certs", "registry"))
+    for folder in (auth, certificates, data):
+        folder.mkdir()
+    pair = Authority(tmp_path).issue(NAME)
+    shutil.copyfile(pair.certificate, certificates / "fullchain.pem")
+    shutil.copyfile(pair.key, certificates / "privkey.pem")
+    (certificates / "privkey.pem").chmod(0o600)
+    docker.engine.trust(NAME, pair.ca)
+
+    line = docker("run", "--rm", UNCONFINED, "--entrypoint", "htpasswd", IMAGE, "-Bbn", "alice", "c0rrect-horse")
+    (auth / "htpasswd").write_text(line + "\n")
+    docker(
+        *("run", "-d", "-p", "443:5000", "--restart=always", "--name", "registry", UNCONFINED),
+        *("-v", f"{auth}:/auth", "-v", f"{certificates}:/certs", "-v", f"{data}:/var/lib/registry"),
+        *("-e", "REGISTRY_AUTH=htpasswd", "-e", "REGISTRY_AUTH_HTPASSWD_REALM=Registry Realm"),
+        *("-e", "REGISTRY_AUTH_HTPASSWD_PATH=/auth/htpasswd"),
+        *("-e", "REGISTRY_HTTP_TLS_CERTIFICATE=/certs/fullchain.pem"),
+        *("-e", "REGISTRY_HTTP_TLS_KEY=/certs/privkey.pem", IMAGE),
+    )
+    try:
+        docker.await_health("registry")
+        login = ("login", "--username", "alice", "--password-stdin", NAME)
+        docker.fails(*login, stdin="wrong")
+        docker(*login, stdin="c0rrect-horse")
+        full = f"{NAME}/team/hello:1"
+        files = {"etc/name": b"it runs", "padding": os.urandom(3_000_000)}
+        docker("import", "-c", 'CMD ["/bin/cat", "/etc/name"]', "-", full, stdin=busybox_tar(files))
+        docker("push", full)
+
+        pid = docker("inspect", "-f", "{{.State.Pid}}", "registry")
+        subprocess.run(["kill", "-9", pid], check=True)
+        _await_another(docker, pid)
+        docker.await_health("registry")
+        docker("rmi", full)
+        docker("pull", full)
+        said = docker("run", "--rm", "--network=none", UNCONFINED, full)
+        before = time.monotonic()
+        docker("stop", "registry")
+        stopped = time.monotonic() - before
+
+        assert "it runs" in said
+        assert docker("inspect", "-f", "{{.State.ExitCode}}", "registry") == "0"
+        assert stopped < STOP_SECONDS
+        assert (data / "docker" / "registry" / "v2" / "repositories" / "team" / "hello").is_dir()
+    finally:
+        docker("rm", "-f", "registry")
+
+
+def _await_another(docker: Docker, pid: str) -> None:
+    deadline = time.monotonic() + 30
+    while docker("inspect", "-f", "{{.State.Pid}}", "registry") in {pid, "0"}:
+        assert time.monotonic() < deadline, docker.logs("registry")
+        time.sleep(0.1)
+
+
+@pytest.mark.parametrize("place", ["/etc/docker/registry/config.yml", "/etc/distribution/config.yml"])
+def test_a_mounted_configuration_is_read(docker: Docker, place: str) -> None:
+    """A config.yml where registry:2 or registry:3 looks for one is served without being named."""
+    config = docker.folder / "config.yml"
+    config.write_text(
+        "version: 0.1\nstorage: {filesystem: {rootdirectory: /var/lib/registry}}\nhttp: {addr: ':5001'}\n"
+    )
+    docker("run", "-d", "--name", "configured", UNCONFINED, "-v", f"{config}:{place}", IMAGE)
+    try:
+        deadline = time.monotonic() + 60
+        while "0.0.0.0:5001" not in (log := docker.logs("configured")) and ":::5001" not in log:
+            assert time.monotonic() < deadline, log
+            time.sleep(0.2)
+    finally:
+        docker("rm", "-f", "configured")
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("version",), "moorage 0.1.0"),
+        (("registry", "--version"), "moorage 0.1.0"),
+        (("--version",), "moorage 0.1.0"),
+        (("serve", "--help"), "Run the registry."),
+        (("moorage", "user", "--help"), "Usage: moorage user"),
+        (("htpasswd", "-Bbn", "ann", "secret"), "ann:$2y$"),
+    ],
+)
+def test_the_image_knows_the_words_of_both(docker: Docker, words: tuple[str, ...], says: str) -> None:
+    """What registry:2's image takes after its name, and what Moorage has."""
+    assert says in docker("run", "--rm", UNCONFINED, IMAGE, *words)
+
+
+def test_an_unknown_word_is_a_sentence(docker: Docker) -> None:
+    """A word that is no command and no program is named."""
+    assert "moorage: nonsense: No such file" in docker.fails("run", "--rm", UNCONFINED, IMAGE, "nonsense")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--read-only",),
+        ("--read-only", "--cap-drop=ALL", "--cap-add=DAC_OVERRIDE", "--security-opt=no-new-privileges"),
+        ("--user=10001:10001",),
+        ("--init",),
+    ],
+    ids=lambda options: options[0].strip("-"),
+)
+def test_it_needs_little(docker: Docker, options: tuple[str, ...]) -> None:
+    """A read-only root, next to no capabilities, another user, an init before it: it serves, and knows that it does."""
+    data = Path(tempfile.mkdtemp(dir=docker.folder))
+    data.chmod(0o777)
+    docker("run", "-d", "--name", "modest", "-v", f"{data}:/var/lib/registry", *options, UNCONFINED, IMAGE)
+    try:
+        deadline = time.monotonic() + 60
+        while not docker.serves("modest"):
+            assert time.monotonic() < deadline, docker.logs("modest")
+            time.sleep(0.5)
+        listed = docker("exec", "modest", "moorage", "ls", "--data", "/var/lib/registry")
+        docker("stop", "modest")
+
+        assert "Traceback" not in listed
+        assert docker("inspect", "-f", "{{.State.ExitCode}}", "modest") == "0"
+    finally:
+        docker("rm", "-f", "-v", "modest")
