@@ -17,11 +17,14 @@ from moorage.clock import Clock, SystemClock
 from moorage.jobs.lease import Chore, Leased, holder_name
 from moorage.jobs.outbox import LinkWriter
 from moorage.jobs.purge import UploadPurge
+from moorage.jobs.tree import TreeKeeper
 from moorage.message import Face, Request, Response, header_lines
-from moorage.metadata import users
-from moorage.metadata.database import Database
+from moorage.metadata import link_tree, users
+from moorage.metadata.database import Database, Reader
 from moorage.metadata.open import open_database
 from moorage.public.face import Public
+from moorage.registry.adopt.intake import Intake
+from moorage.registry.adopt.volume import Comparison, Volume
 from moorage.registry.browse import Browse
 from moorage.registry.delete import Delete
 from moorage.registry.gates import Gates, Limits
@@ -35,6 +38,7 @@ from moorage.settings.model import Settings
 from moorage.storage.blobs import BlobStore
 from moorage.storage.filesystem import FilesystemBlobStore
 from moorage.storage.links import ClassicLinks
+from moorage.storage.tree import ClassicTree
 from moorage.tls.client_ca import RevokedClients, clients_file
 from moorage.tls.store import CertificateStore
 from moorage.v2.answers import Answers, with_nosniff
@@ -109,6 +113,7 @@ class Application:
         """What the faces are given."""
         database, clock, gates, limits = self.database, self.clock, self.gates, self.limits
         return Registry(
+            intake=Intake(self.volume()),
             pull=Pull(database, self.store, RecentBytes(_RECENT_BYTES, _SMALL_BLOB_BYTES)),
             push=Push(database, clock, gates, limits, self.validation()),
             uploads=Uploads(database, self.store, clock, gates, limits, boot_id()),
@@ -169,7 +174,8 @@ class Application:
         def leased(name: str, chore: Callable[[], Awaitable[bool]], interval: float) -> Leased:
             return Leased(name, chore, interval=interval, database=self.database, clock=self.clock, holder=self._holder)
 
-        chores: list[Chore] = [leased("links", self.links().work_off, _LINKS_SECONDS)]
+        keeper = TreeKeeper(self.database, self.links(), self.clock, lambda: Comparison(self.volume()))
+        chores: list[Chore] = [leased("links", keeper.work, _LINKS_SECONDS)]
         if purge.enabled:
             sweep = UploadPurge(self.database, self.store, self.clock, age=purge.age, dry_run=purge.dry_run).sweep
             chores.append(leased("uploads", sweep, purge.interval))
@@ -178,7 +184,16 @@ class Application:
 
     def links(self) -> LinkWriter:
         """What keeps the classic link tree up to date."""
-        return LinkWriter(self.database, ClassicLinks(self.folders.tree))
+
+        def written(transaction: Reader) -> Awaitable[None]:
+            return link_tree.advance(transaction, self._holder, self.clock.now())
+
+        return LinkWriter(self.database, ClassicLinks(self.folders.tree), written)
+
+    def volume(self) -> Volume:
+        """The classic tree as others left it, and the database that it is held against."""
+        tree = ClassicTree(self.folders.tree)
+        return Volume(self.database, tree, self.clock, self._holder, self.limits.manifest_bytes)
 
 
 class Front:

@@ -202,9 +202,16 @@ class StorageFull(RegistryError):
 
 
 class Unavailable(RegistryError):
-    """Storage or database cannot be used now (EIO, EACCES, EROFS, a lost connection)."""
+    """Storage or database cannot be used now (EIO, EACCES, EROFS, a lost connection).
+
+    *retry_after* is in seconds, where it is known when it can.
+    """
 
     code, status, default = "UNAVAILABLE", 503, "the registry's storage is unavailable"
+
+    def __init__(self, message: str | None = None, detail: object = None, retry_after: int | None = None) -> None:
+        super().__init__(message, detail)
+        self.retry_after = retry_after
 
 
 class ClientGone(MoorageError):

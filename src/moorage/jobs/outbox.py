@@ -8,7 +8,7 @@ removed once the files they led to have reached the disk.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from moorage.metadata import blobs, manifests, outbox
 from moorage.metadata.database import Database, Reader
@@ -23,11 +23,17 @@ _BATCH = 500
 
 
 class LinkWriter:
-    """Works the outbox off into *links*."""
+    """Works the outbox off into *links*; *written* is called in the transaction that says so of a batch."""
 
-    def __init__(self, database: Database, links: ClassicLinks) -> None:
+    def __init__(
+        self,
+        database: Database,
+        links: ClassicLinks,
+        written: Callable[[Reader], Awaitable[None]] | None = None,
+    ) -> None:
         self._database = database
         self._links = links
+        self._written = written
 
     async def work_off(self) -> bool:
         """Write what a batch of changes leads to; True when there may be more."""
@@ -41,8 +47,10 @@ class LinkWriter:
         return len(changes) == _BATCH
 
     async def _forget(self, changes: Sequence[Change]) -> None:
-        def work(transaction: Reader) -> Awaitable[None]:
-            return outbox.remove(transaction, changes)
+        async def work(transaction: Reader) -> None:
+            await outbox.remove(transaction, changes)
+            if self._written is not None:
+                await self._written(transaction)
 
         await self._database.write(work, durable=False)
 

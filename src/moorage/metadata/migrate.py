@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from alembic.config import Config
     from sqlalchemy import Connection
 
-HEAD: Final = "0001"
+HEAD: Final = "0002"
 """The revision that this program's statements are written for: the number of the last migration."""
 
 VERSION_TABLE: Final = "schema_version"

@@ -173,3 +173,27 @@ leases = Table(
     Column("expires_at", BigInteger, nullable=False),
     sqlite_with_rowid=False,
 )
+
+# One row, of what is known of the classic link tree. Until `seen_at` everything in it was written by us; *listed* is 1
+# once the names of all repositories that it had at first are in `repositories` or `unadopted`. It was last compared
+# with the database from `compared_at` on, and somebody asked for that at `wanted_at`; `holder` is the process that
+# did and has kept the tree since, null while it compares.
+link_tree = Table(
+    "link_tree",
+    metadata,
+    Column("id", SmallInteger, primary_key=True, autoincrement=False),
+    Column("seen_at", BigInteger, nullable=False),
+    Column("listed", SmallInteger, nullable=False),
+    Column("compared_at", BigInteger, nullable=False),
+    Column("wanted_at", BigInteger, nullable=False),
+    Column("holder", Text),
+    sqlite_with_rowid=False,
+)
+
+# Repositories that only the link tree has: they were there before the database was.
+unadopted = Table(
+    "unadopted",
+    metadata,
+    Column("repository", _Name, primary_key=True),
+    sqlite_with_rowid=False,
+)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import bindparam, delete, literal_column, select
+from sqlalchemy import bindparam, delete, func, literal_column, select
 from sqlalchemy.sql.elements import ClauseElement
 
 from moorage.metadata.database import Reader, Statement
@@ -64,6 +64,16 @@ _REMEMBER_ALL = Statement(
         ).where(tags.c.manifest_id == bindparam("manifest_id")),
     )
 )
+_DELETED = Statement(
+    lambda insert: (
+        select(tag_history.c.name, func.max(tag_history.c.at))
+        .where(
+            tag_history.c.repository_id == bindparam("repository_id"),
+            tag_history.c.digest.is_(None),
+        )
+        .group_by(tag_history.c.name)
+    )
+)
 _REMOVE_ALL = Statement(
     lambda insert: delete(tags).where(tags.c.manifest_id == bindparam("manifest_id")).returning(tags.c.name)
 )
@@ -104,3 +114,8 @@ async def remove_all(transaction: Reader, manifest_id: int, principal: str, now:
     """Remove every tag of the manifest and return their names."""
     await transaction.rows(_REMEMBER_ALL, {"manifest_id": manifest_id, "principal": principal, "now": now})
     return [row[0] for row in await transaction.rows(_REMOVE_ALL, {"manifest_id": manifest_id})]
+
+
+async def deleted(reader: Reader, repository_id: int) -> dict[str, int]:
+    """The tags that were ever deleted from the repository, and when that was last."""
+    return {row[0]: row[1] for row in await reader.rows(_DELETED, {"repository_id": repository_id})}

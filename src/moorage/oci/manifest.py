@@ -15,6 +15,8 @@ from moorage.oci.media_types import (
     INDEX_TYPES,
     MANIFEST_TYPES,
     OCI_ARTIFACT,
+    OCI_INDEX,
+    OCI_MANIFEST,
     SCHEMA1_TYPES,
     is_media_type,
     is_nondistributable,
@@ -25,7 +27,7 @@ from moorage.oci.strict_json import JsonInvalid, parse_json
 MOST_DESCRIPTORS: Final = 10_000
 """Layers, blobs or index entries of one manifest (arbitrary; the largest seen in the field have some hundreds)."""
 
-_SCHEMA1: Final = (
+SCHEMA1_REFUSED: Final = (
     "Docker schema 1 is not supported: rebuild the image or push it again with a client of 2017 or later"
     " (Docker 17.06, podman, skopeo, buildah)"
 )
@@ -86,7 +88,25 @@ def parse_manifest(body: bytes, content_type: str | None) -> Manifest:
     """
     sent_type = parse_media_type(content_type) if content_type else None
     if sent_type in SCHEMA1_TYPES:
-        raise ManifestInvalid(_SCHEMA1)
+        raise ManifestInvalid(SCHEMA1_REFUSED)
+    return _read(_document(body), sent_type)
+
+
+def parse_stored_manifest(body: bytes) -> Manifest:
+    """Return what *body* says that another registry has kept, which keeps no media types.
+
+    One that names no type itself is an index where it has `manifests`, else an image: so distribution reads it. Raises
+    ManifestInvalid as `parse_manifest` does, for Docker schema 1 with the words of SCHEMA1_REFUSED.
+    """
+    document = _document(body)
+    own_type = document.get("mediaType")
+    if own_type is None or own_type == "":
+        document.pop("mediaType", None)
+        return _read(document, OCI_INDEX if "manifests" in document else OCI_MANIFEST)
+    return _read(document, None)
+
+
+def _document(body: bytes) -> dict[str, Any]:
     try:
         document = parse_json(body)
     except JsonInvalid as error:
@@ -94,6 +114,10 @@ def parse_manifest(body: bytes, content_type: str | None) -> Manifest:
     if not isinstance(document, dict):
         raise ManifestInvalid("a manifest is a JSON object")
     _refuse_case_twins(document, _MEMBERS, "the manifest")
+    return document
+
+
+def _read(document: dict[str, Any], sent_type: str | None) -> Manifest:
     media_type = _type(document, sent_type)
     if media_type in IMAGE_TYPES:
         return _image(document, media_type)
@@ -107,7 +131,7 @@ def _type(document: dict[str, Any], sent_type: str | None) -> str:
     version = document.get("schemaVersion")
     own_type = document.get("mediaType", sent_type)
     if (type(version) is int and version == 1) or (isinstance(own_type, str) and own_type in SCHEMA1_TYPES):
-        raise ManifestInvalid(_SCHEMA1)
+        raise ManifestInvalid(SCHEMA1_REFUSED)
     if own_type is None:
         raise ManifestInvalid("neither a Content-Type header nor a mediaType member says what this is")
     if not isinstance(own_type, str):

@@ -6,7 +6,15 @@ from collections.abc import Iterable
 
 import orjson
 
-from moorage.errors import BadRequest, RangeInvalid, RegistryError, TooManyRequests, Unauthorized, Unsupported
+from moorage.errors import (
+    BadRequest,
+    RangeInvalid,
+    RegistryError,
+    TooManyRequests,
+    Unauthorized,
+    Unavailable,
+    Unsupported,
+)
 from moorage.message import Response, header_lines
 
 API_VERSION = ("Docker-Distribution-Api-Version", "registry/2.0")
@@ -53,7 +61,7 @@ class Answers:
                 head += self._challenge
             case Unsupported(allow=allow):
                 headers.append(("Allow", ", ".join(allow)))
-            case TooManyRequests(retry_after=seconds):
+            case TooManyRequests(retry_after=int(seconds)) | Unavailable(retry_after=int(seconds)):
                 headers.append(("Retry-After", str(seconds)))
             case RangeInvalid(headers=more):
                 headers.extend(more)

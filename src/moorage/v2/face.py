@@ -69,6 +69,9 @@ class V2:
             name = self.authorize(request, principal, target)
             if target is None:
                 raise NameUnknown("no such endpoint", detail={"path": request.path[:200]})
+            intake = self.shared.registry.intake
+            if not intake.ready and target.route is not routes.PING:
+                await intake.require(name)
             handler = HANDLERS[target.route.name, request.method]
             return await handler(Call(self.shared, request, principal, name, target.argument))
         except (RegistryError, BadRequest) as error:

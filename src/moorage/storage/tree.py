@@ -1,0 +1,396 @@
+"""Reading the classic layout's link tree as whoever wrote it left it, with everything that is wrong in it.
+
+`ClassicLinks` reads what we wrote; this reads what another registry, a crash or an administrator made of it, in as few
+system calls as it takes: a scan of each folder, and of each link file only its status where its content is known.
+Symbolic links are never followed, and nothing is ever written.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import stat
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from moorage.errors import NameInvalid, TagInvalid
+from moorage.oci.digest import ALGORITHMS, Digest
+from moorage.oci.name import RepositoryName, parse_name
+from moorage.oci.reference import Tag, parse_tag
+from moorage.storage import layout
+from moorage.storage.content import FileContent
+from moorage.storage.faults import fault
+
+_OPEN: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+# The longest digest, sha512's, has 135 characters: more than this is no link.
+_LONGEST_LINK: Final = 256
+# Manifests are read: few are larger than the first, and room for more costs time even where it stays empty.
+_MOST_BODIES: Final = 16 * 1024
+_READ_BYTES: Final = 1 << 20
+_HEX: Final = {
+    "sha256": re.compile(r"[0-9a-f]{64}", re.ASCII).fullmatch,
+    "sha512": re.compile(r"[0-9a-f]{128}", re.ASCII).fullmatch,
+}
+_DIGEST: Final = re.compile(rb"(sha256):([0-9a-f]{64})|(sha512):([0-9a-f]{128})")
+
+
+Parts = frozenset[str]
+"""Folders of a repository: of PARTS those that it has."""
+
+CONTENT: Final = frozenset({"_layers", "_manifests"})
+PARTS: Final = CONTENT | {"_uploads"}
+
+
+class Flaw(Enum):
+    """What is wrong with a place in the tree."""
+
+    NAME = "a name that no repository can have"
+    SYMLINK = "a symbolic link"
+    UNREADABLE = "it cannot be read"
+    LINK_EMPTY = "an empty link file"
+    LINK_GARBAGE = "a link file that holds no digest"
+    LINK_OTHER = "a link file that names another digest than its folder"
+    TAG_NAME = "a name that no tag can have"
+    TAG_WITHOUT_CURRENT = "a tag that names nothing"
+
+
+class Trouble(NamedTuple):
+    """A flaw at *path*, below the tree's root; *detail* says more where there is more to say."""
+
+    flaw: Flaw
+    path: str
+    detail: str = ""
+
+
+class Link(NamedTuple):
+    """A link file: the digest it holds, None where it was not read, and when it was written, in nanoseconds."""
+
+    target: Digest | None
+    written: int
+
+
+@dataclass(slots=True)
+class RepositoryLinks:
+    """What the tree says of one repository, by the digests in its paths; *present* False where it has no folder.
+
+    *history* are the digests that a tag has named before, with the times of their link files. *uploads* are sizes in
+    bytes. *unreadable*: a part of it is not here, though it may exist.
+    """
+
+    present: bool = False
+    layers: dict[Digest, Link] = field(default_factory=dict)
+    revisions: dict[Digest, Link] = field(default_factory=dict)
+    tags: dict[Tag, Link] = field(default_factory=dict)
+    history: dict[Tag, list[tuple[Digest, int]]] = field(default_factory=dict)
+    uploads: list[int] = field(default_factory=list)
+    troubles: list[Trouble] = field(default_factory=list)
+    unreadable: bool = False
+    files: int = 0
+
+
+class Known(NamedTuple):
+    """What need not be read again: digests that are linked, and tags by what they name."""
+
+    layers: Collection[Digest] = ()
+    revisions: Collection[Digest] = ()
+    tags: Mapping[Tag, Digest] = {}
+
+
+class ClassicTree:
+    """The tree below *root*, the folder of `blobs` and `repositories`. Its methods block, and raise Unavailable."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = str(root)
+
+    def names(self, trouble: Callable[[Trouble], None]) -> Iterator[tuple[RepositoryName, Parts]]:
+        """Every repository that has a folder, those of a folder in order, and which parts it has.
+
+        What cannot be one goes to *trouble*.
+        """
+        waiting = [""]
+        while waiting:
+            parent = waiting.pop()
+            found = self._folders(f"repositories/{parent}" if parent else "repositories", trouble)
+            parts = _parts(found)
+            if parent and parts:
+                try:
+                    yield parse_name(parent), parts
+                except NameInvalid as error:
+                    trouble(Trouble(Flaw.NAME, f"repositories/{parent}", error.message))
+            below = sorted((name for name in found if not name.startswith("_")), reverse=True)
+            waiting += [f"{parent}/{name}" if parent else name for name in below]
+
+    def is_empty(self) -> bool:
+        """Whether there is no folder of any repository."""
+        return not self._folders("repositories", lambda trouble: None)
+
+    def repository(self, name: RepositoryName, known: Known, since: int, parts: Parts | None = None) -> RepositoryLinks:
+        """What the tree says of the repository, *parts* being what `names` said of it.
+
+        Of links in *known* only the existence is looked at, and of tags in it the content too where the file is as new
+        as *since*, nanoseconds.
+        """
+        found = RepositoryLinks()
+        base = f"repositories/{name}"
+        if parts is None:
+            parts = _parts(self._folders(base, found.troubles.append))
+        found.present = bool(parts & CONTENT)
+        if "_layers" in parts:
+            self._digests(f"{base}/_layers", found, found.layers, known.layers)
+        if "_manifests" in parts:
+            self._digests(f"{base}/_manifests/revisions", found, found.revisions, known.revisions)
+            self._tags(f"{base}/_manifests/tags", found, known.tags, since)
+        if "_uploads" in parts:
+            for upload in self._folders(f"{base}/_uploads", found.troubles.append):
+                found.uploads.append(self._size(f"{base}/_uploads/{upload}/data"))
+        found.unreadable = any(trouble.flaw in {Flaw.UNREADABLE, Flaw.SYMLINK} for trouble in found.troubles)
+        return found
+
+    def exists(self, path: str) -> bool:
+        """Whether anything is at *path*, which one of `layout`'s functions made."""
+        return os.path.lexists(f"{self._root}/{path}")
+
+    def changed_since(self, path: str, since: int) -> bool:
+        """Whether the deepest folder that is left of *path* was changed at *since*, nanoseconds, or later.
+
+        So an entry that is gone was removed after that; the folders of a tree that was restored keep their old times,
+        and so do those whose entries a failing disk has lost. False where it cannot be seen.
+        """
+        while path:
+            try:
+                found = os.stat(f"{self._root}/{path}", follow_symlinks=False)
+            except (FileNotFoundError, NotADirectoryError):
+                path = path.rpartition("/")[0]
+                continue
+            except OSError:
+                return False
+            return found.st_mtime_ns >= since
+        return False
+
+    def shard(self, algorithm: str, number: int, since: int) -> set[str] | None:
+        """The digests, in hex, of the blob folders in the shard; None where nothing changed in it since *since*."""
+        path = f"{self._root}/blobs/{algorithm}/{number:02x}"
+        try:
+            if os.stat(path).st_mtime_ns < since:
+                return None
+            return set(os.listdir(path))
+        except FileNotFoundError:
+            return set() if self.changed_since(f"blobs/{algorithm}/{number:02x}", since) else None
+        except OSError as error:
+            raise fault(error) from error
+
+    def location(self, digest: Digest) -> str:
+        """Where a blob lies, in the words of `FilesystemBlobStore` on the same root."""
+        return layout.blob(digest)
+
+    def open(self, digest: Digest) -> FileContent:
+        """A blob's bytes. Raises BlobUnknown, Unavailable."""
+        return FileContent.open(f"{self._root}/{layout.blob(digest)}")
+
+    def size_of(self, digest: Digest) -> int | Flaw | None:
+        """The size of a blob's file in bytes; None where there is none, a Flaw where it is no plain file."""
+        try:
+            found = os.lstat(f"{self._root}/{layout.blob(digest)}")
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except PermissionError:
+            return Flaw.UNREADABLE
+        except OSError as error:
+            raise fault(error) from error
+        if stat.S_ISREG(found.st_mode):
+            return found.st_size
+        return Flaw.SYMLINK if stat.S_ISLNK(found.st_mode) else None
+
+    def read(self, digest: Digest, most: int) -> bytes | Flaw | None:
+        """At most *most* bytes of a blob's file, else as `size_of`."""
+        try:
+            descriptor = os.open(f"{self._root}/{layout.blob(digest)}", _OPEN)
+        except OSError as error:
+            return _meaning(error)
+        try:
+            data = os.read(descriptor, min(most, _MOST_BODIES))
+            while len(data) < most and (more := os.read(descriptor, min(most - len(data), _READ_BYTES))):
+                data += more
+            return data
+        except OSError as error:
+            return _meaning(error)
+        finally:
+            os.close(descriptor)
+
+    def _digests(
+        self, folder: str, found: RepositoryLinks, links: dict[Digest, Link], known: Collection[Digest]
+    ) -> None:
+        """Fill *links* with the link files of *folder*, by the digests in their paths."""
+        for algorithm in ALGORITHMS:
+            matches = _HEX[algorithm]
+            above = f"{folder}/{algorithm}"
+            for name in self._folders(above, found.troubles.append):
+                if matches(name) is None:
+                    continue
+                digest = Digest(algorithm, name)
+                link = self._link(f"{above}/{name}/link", found, digest, read=digest not in known)
+                if link is not None:
+                    links[digest] = link
+
+    def _link(self, path: str, found: RepositoryLinks, digest: Digest, *, read: bool) -> Link | None:
+        """The link of *digest* at *path*, None where there is none. What it holds only makes trouble: its path is what
+        a registry looks it up by, and the content under a digest can only be one."""
+        if not read:
+            try:
+                written = os.lstat(f"{self._root}/{path}").st_mtime_ns
+            except (FileNotFoundError, NotADirectoryError):
+                return None
+            except OSError as error:
+                found.troubles.append(_unreadable(path, error))
+                return None
+            found.files += 1
+            return Link(None, written)
+        data = self._read(path, found)
+        if data is None:
+            return None
+        text, written = data
+        found.files += 1
+        if text == str(digest).encode("ascii"):
+            return Link(digest, written)
+        target = _parse(text)
+        if target is None:
+            found.troubles.append(_broken(path, text))
+        elif target.algorithm == digest.algorithm:
+            found.troubles.append(Trouble(Flaw.LINK_OTHER, path, str(target)))
+        return Link(target, written)
+
+    def _tags(self, folder: str, found: RepositoryLinks, known: Mapping[Tag, Digest], since: int) -> None:
+        for name in self._folders(folder, found.troubles.append):
+            try:
+                tag = parse_tag(name)
+            except TagInvalid as error:
+                found.troubles.append(Trouble(Flaw.TAG_NAME, f"{folder}/{name}", error.message))
+                continue
+            link = self._current(f"{folder}/{name}", found, known.get(tag), since)
+            if link is not None:
+                found.tags[tag] = link
+            if link is None or link.target is not None:
+                found.history[tag] = self._history(f"{folder}/{name}/index", found, link and link.target)
+
+    def _current(self, folder: str, found: RepositoryLinks, known: Digest | None, since: int) -> Link | None:
+        path = f"{folder}/current/link"
+        if known is not None:
+            try:
+                written = os.lstat(f"{self._root}/{path}").st_mtime_ns
+            except OSError:
+                written = since  # whatever it is, the reading says it
+            if written < since:
+                found.files += 1
+                return Link(None, written)
+        data = self._read(path, found)
+        if data is None:
+            if not any(trouble.path == path for trouble in found.troubles[-1:]):
+                found.troubles.append(Trouble(Flaw.TAG_WITHOUT_CURRENT, path))
+            return None
+        text, written = data
+        found.files += 1
+        target = _parse(text)
+        if target is None:
+            found.troubles.append(_broken(path, text))
+            return None
+        return Link(target, written)
+
+    def _history(self, folder: str, found: RepositoryLinks, current: Digest | None) -> list[tuple[Digest, int]]:
+        """What the tag named besides *current*, in the order of the link files' times."""
+        named: list[tuple[Digest, int]] = []
+        for algorithm in ALGORITHMS:
+            for name in self._folders(f"{folder}/{algorithm}", found.troubles.append):
+                found.files += 1
+                if _HEX[algorithm](name) is None or (algorithm, name) == current:
+                    continue
+                try:
+                    written = os.lstat(f"{self._root}/{folder}/{algorithm}/{name}/link").st_mtime_ns
+                except OSError:
+                    continue
+                named.append((Digest(algorithm, name), written))
+        return sorted(named, key=lambda entry: entry[1])
+
+    def _read(self, path: str, found: RepositoryLinks) -> tuple[bytes, int] | None:
+        """Content and time of a link file; None where there is none, or none that can be read."""
+        try:
+            descriptor = os.open(f"{self._root}/{path}", _OPEN)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            found.troubles.append(_unreadable(path, error))
+            return None
+        try:
+            return os.read(descriptor, _LONGEST_LINK), os.fstat(descriptor).st_mtime_ns
+        except OSError as error:
+            found.troubles.append(_unreadable(path, error))
+            return None
+        finally:
+            os.close(descriptor)
+
+    def _folders(self, path: str, trouble: Callable[[Trouble], None]) -> list[str]:
+        """The names of the folders in *path*, none where it is missing."""
+        try:
+            with os.scandir(f"{self._root}/{path}") as entries:
+                every = list(entries)
+            found = [entry.name for entry in every if entry.is_dir(follow_symlinks=False)]
+            if len(found) < len(every):
+                for entry in every:
+                    if entry.is_symlink():
+                        trouble(Trouble(Flaw.SYMLINK, f"{path}/{entry.name}", _points_to(entry.path)))
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        except OSError as error:
+            trouble(_unreadable(path, error))
+            return []
+        return found
+
+    def _size(self, path: str) -> int:
+        try:
+            return os.lstat(f"{self._root}/{path}").st_size
+        except OSError:
+            return 0
+
+
+def _parts(folders: Collection[str]) -> Parts:
+    return PARTS.intersection(folders)
+
+
+def _meaning(error: OSError) -> Flaw | None:
+    if error.errno in {errno.ENOENT, errno.ENOTDIR, errno.EISDIR}:
+        return None
+    if error.errno == errno.ELOOP:  # what O_NOFOLLOW says of a symbolic link
+        return Flaw.SYMLINK
+    if error.errno in {errno.EACCES, errno.EPERM}:
+        return Flaw.UNREADABLE
+    raise fault(error) from error
+
+
+def _unreadable(path: str, error: OSError) -> Trouble:
+    if error.errno == errno.ELOOP:
+        return Trouble(Flaw.SYMLINK, path)
+    return Trouble(Flaw.UNREADABLE, path, error.strerror or "")
+
+
+def _broken(path: str, text: bytes) -> Trouble:
+    if not text:
+        return Trouble(Flaw.LINK_EMPTY, path)
+    return Trouble(Flaw.LINK_GARBAGE, path, ascii(text[:40].decode("latin-1")))
+
+
+def _parse(text: bytes) -> Digest | None:
+    match = _DIGEST.fullmatch(text)
+    if match is None:
+        return None
+    algorithm, digits = match[1] or match[3], match[2] or match[4]
+    return Digest(algorithm.decode("ascii"), digits.decode("ascii"))
+
+
+def _points_to(path: str) -> str:
+    try:
+        return f"it points to {os.readlink(path)}"
+    except OSError:
+        return ""
