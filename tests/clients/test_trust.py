@@ -31,6 +31,8 @@ UNKNOWN = re.compile(
     r"x509: certificate signed by unknown authority|certificate problem: self-signed certificate in certificate chain"
 )
 
+FINGERPRINT = re.compile(r"authority's certificate has the SHA-256 fingerprint ((?:[0-9A-F]{2}:){31}[0-9A-F]{2})")
+
 # /etc and /usr/local/share as they are, but this host's own: nothing that is written there gets out.
 _VIEW = """
 for folder in /etc /usr/local/share; do
@@ -87,12 +89,13 @@ def registry_443(cable: Cable, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 @contextmanager
 def started(host: Host, folder: Path, *options: str, port: int | None = None) -> Iterator[Registry]:
-    """A server on *host*, and the fingerprint that it shows when it starts."""
+    """A server on *host*, and the fingerprints that it shows when it starts, as they are pasted."""
     server = Moorage(folder, "--tls-name", NAME, *options, address=host.address, port=port, prefix=host.prefix)
+    before = len(server.log.read_text()) if server.log.exists() else 0
     with server:
-        said = re.search(r"SHA-256 fingerprint ((?:[0-9A-F]{2}:){31}[0-9A-F]{2})", server.log.read_text())
-        assert said is not None, server.log_tail()
-        yield Registry(server, said[1])
+        shown = FINGERPRINT.findall(server.log.read_text()[before:])
+        assert shown, server.log_tail()
+        yield Registry(server, ", ".join(shown))
 
 
 @dataclass(frozen=True)
@@ -397,7 +400,7 @@ def test_the_command_does_the_same(machine: Machine, word: str, make: Callable[[
     after = make(machine).refused()
 
     assert "nothing was changed" in wrong
-    assert machine.registry.fingerprint in said
+    assert f"confirmed: {machine.registry.fingerprint}" in said
     assert all(UNKNOWN.search(text) for text in (before, still, after))
     assert machine.shell("sh", "-c", "grep -c BEGIN /etc/ssl/certs/ca-certificates.crt") == count
     assert (
@@ -406,6 +409,33 @@ def test_the_command_does_the_same(machine: Machine, word: str, make: Callable[[
         )
         == ""
     )
+
+
+def test_two_authorities_are_trusted_by_both_fingerprints(cable: Cable, tmp_path: Path, short_folder: Path) -> None:
+    """After another name was given, each name is signed by its own authority; who confirms one trusts that one."""
+    plain = ("--tls-plain-listen", f"{cable.far.address}:8081")
+    other = ("--tls-name", "other.test")
+
+    def call(machine: Machine, name: str) -> tuple[str | Path, ...]:
+        port, ca = machine.registry.server.port, Curl(machine).ca
+        place = ("--resolve", f"{name}:{port}:{cable.far.address}", f"https://{name}:{port}/v2/")
+        return "curl", "-sS", "--cacert", ca, *place
+
+    with started(cable.far, tmp_path / "server", *plain) as first:
+        old = first.fingerprint
+    with started(cable.far, tmp_path / "server", *plain, *other) as both:
+        with machine_on(cable.near, both, short_folder, tmp_path / "home") as machine:
+            install, _ = machine.blocks("curl")
+            machine.paste(install, old)
+            machine.shell(*call(machine, NAME))
+            unknown = machine.shell.fails(*call(machine, "other.test"))
+            machine.paste(install)
+            for name in (NAME, "other.test"):
+                machine.shell(*call(machine, name))
+
+    assert both.fingerprint.count(", ") == 1
+    assert old in both.fingerprint
+    assert UNKNOWN.search(unknown)
 
 
 def test_the_page_is_the_same_in_the_clear(machine: Machine) -> None:

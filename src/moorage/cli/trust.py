@@ -30,7 +30,8 @@ _ALL_FOUND = "all-found"
 _OTHER_FINGERPRINT = (
     "the server at {place} has no authority with this fingerprint, so nothing was changed. Either the fingerprint was"
     " copied wrong, or is that of another server or of an authority that this one no longer uses; or somebody between"
-    " you and the server answers in its place. Compare with the server's own terminal, not with what a page says"
+    " you and the server answers in its place. Compare with what moorage cert authorities says on the server's own"
+    " terminal, not with what a page says"
 )
 
 _EPILOG = """\b

@@ -27,18 +27,14 @@ body { margin: 0 auto; padding: 1.5rem 1rem 4rem; max-width: 52rem; background: 
 h1 { font-size: 1.6rem; line-height: 1.25; margin: 0 0 1rem; overflow-wrap: anywhere }
 h2 { font-size: 1.1rem; margin: 2rem 0 .6rem }
 h3 { font-size: .95rem; margin: 1.2rem 0 .4rem }
-svg { display: block; width: 100%; height: auto; margin: 1rem 0 }
-svg text { font: 13px system-ui, sans-serif; fill: var(--ink); text-anchor: middle }
-svg .dim { fill: var(--dim); font-size: 11.5px }
-svg rect { fill: var(--card); stroke: var(--line); stroke-width: 1.5 }
-svg path { fill: none; stroke: var(--accent); stroke-width: 1.5 }
-svg .by-hand { stroke: var(--good); stroke-dasharray: 5 4 }
-svg polygon { fill: var(--accent) } svg .hand { fill: var(--good) }
+svg { display: block; width: 100%; max-width: 30rem; height: auto; margin: 1.2rem auto; color: var(--ink) }
+svg .dim { fill: var(--dim) } svg .arrow { color: var(--accent) } svg .by-hand { color: var(--good) }
+svg rect { fill: var(--card); stroke: var(--line) }
 details { background: var(--card); border: 1px solid var(--line); border-radius: .6rem; margin: .5rem 0 }
 summary { padding: .75rem 1rem; cursor: pointer; font-weight: 600 }
 details[open] > summary { border-bottom: 1px solid var(--line) }
 details > div { padding: .4rem 1rem 1rem }
-pre { background: var(--code); border: 1px solid var(--line); border-radius: .4rem; padding: .75rem; overflow-x: auto;
+pre { background: var(--code); border: 1px solid var(--line); border-radius: .4rem; padding: .75rem; overflow: auto;
   font: .8rem/1.45 ui-monospace, Menlo, Consolas, monospace; user-select: all; -webkit-user-select: all;
   margin: .4rem 0; max-height: 22rem }
 code { font: .9em ui-monospace, Menlo, Consolas, monospace; overflow-wrap: anywhere }
@@ -51,22 +47,24 @@ CONTENT_SECURITY_POLICY = (
     f"default-src 'none'; style-src 'sha256-{_HASH}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 
-_PICTURE = """<svg viewBox="0 0 640 190" role="img" aria-labelledby="picture">
+_PICTURE = """<svg viewBox="0 0 460 240" role="img" aria-labelledby="picture" font-family="system-ui, sans-serif"
+ font-size="13" fill="currentColor" text-anchor="middle">
 <title id="picture">The authority signs the registry's certificate; the client is given the authority's certificate, and
 the fingerprint reaches it by another way</title>
-<rect x="10" y="60" width="160" height="64" rx="9"/><text x="90" y="88">your client</text>
-<text class="dim" x="90" y="108">docker, podman, ...</text>
-<rect x="470" y="60" width="160" height="64" rx="9"/><text x="550" y="88">registry</text>
-<text class="dim" x="550" y="108">with its certificate</text>
-<rect x="240" y="6" width="160" height="50" rx="9"/><text x="320" y="28">private authority</text>
-<text class="dim" x="320" y="45">ca.crt</text>
-<path d="M400 31 H550 V56"/><polygon points="550,60 545,50 555,50"/><text class="dim" x="476" y="22">signs</text>
-<path d="M240 31 H90 V56"/><polygon points="90,60 85,50 95,50"/>
-<text class="dim" x="164" y="22">these lines fetch it</text>
-<path d="M170 84 H466"/><polygon points="470,84 460,79 460,89"/>
-<text class="dim" x="320" y="102">then TLS is trusted</text>
-<path class="by-hand" d="M550 124 V160 H90 V128"/><polygon class="hand" points="90,124 85,134 95,134"/>
-<text class="dim" x="320" y="178">fingerprint, from the server's terminal, by a way that you trust</text>
+<g fill="none" stroke="currentColor" stroke-width="1.5">
+<rect x="150" y="10" width="160" height="50" rx="9"/>
+<rect x="10" y="120" width="140" height="54" rx="9"/>
+<rect x="310" y="120" width="140" height="54" rx="9"/>
+<g class="arrow"><path d="M310 35 H380 V117 m-5 -9 l5 9 l5 -9"/><path d="M150 35 H80 V117 m-5 -9 l5 9 l5 -9"/>
+<path d="M150 147 H307 m-9 -5 l9 5 l-9 5"/></g>
+<g class="by-hand"><path stroke-dasharray="5 4" d="M380 174 V208 H80 V178"/><path d="M75 187 L80 178 L85 187"/></g>
+</g>
+<text x="230" y="32">private authority</text><text class="dim" x="230" y="50" font-size="12">ca.crt</text>
+<text x="80" y="143">your client</text><text class="dim" x="80" y="161" font-size="12">docker, podman, ...</text>
+<text x="380" y="143">registry</text><text class="dim" x="380" y="161" font-size="12">its certificate</text>
+<g class="dim" font-size="12"><text x="408" y="80">signs</text><text x="48" y="72">these</text>
+<text x="48" y="87">lines</text><text x="230" y="138">then TLS is trusted</text>
+<text x="230" y="228">the fingerprint, by a way that you trust</text></g>
 </svg>"""
 
 
@@ -88,7 +86,7 @@ def html_page(place: Place, steps: Sequence[Step], *, names: Sequence[str] = (),
 {_wrong(place, names, wrong)}{first}
 {_PICTURE}
 {"".join(rest)}
-<p class="note">These lines reached you over a connection that nothing has verified yet. They are short: read them
+<p class="note">These lines reached you over a connection that nothing has verified yet: read them
 before you paste them.</p>
 <p>On a machine that has Moorage, all of this is one command:</p>
 <pre>moorage trust {label}</pre>
@@ -111,7 +109,7 @@ def _wrong(place: Place, names: Sequence[str], wrong: str) -> str:
 
 
 def _section(step: Step, *, is_open: bool) -> str:
-    kind = "good" if step.restart == NO_RESTART else "warn"
+    kind = "good" if step.restart.startswith(NO_RESTART) else "warn"
     # The one line that a person has to fill in, or to wait for the question.
     install = escape(step.install, quote=False).replace(PASTE_HERE, f"<mark>{PASTE_HERE}</mark>", 1)
     undo = escape(step.undo, quote=False).replace(PASTE_HERE, f"<mark>{PASTE_HERE}</mark>", 1)

@@ -48,8 +48,9 @@ def paragraphs(place: Place) -> tuple[str, ...]:
         " SHA-256 fingerprint, and write nothing unless the two agree."
     )
     fingerprint = (
-        "The fingerprint is on the terminal of the server, where it starts. Have it sent to you by a way that you"
-        " trust: it is the one thing that nobody between you and the server can forge, and so it is not on this page."
+        "The server shows the fingerprint on its own terminal when it starts, and by moorage cert authorities. Have it"
+        " sent to you by a way that you trust: it is the one thing that nobody between you and the server can forge,"
+        " and so it is not on this page. If there are several, give all of them, with commas between."
     )
     return why, what, fingerprint
 

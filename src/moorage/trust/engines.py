@@ -5,7 +5,7 @@ from __future__ import annotations
 from moorage.trust.content import mark
 from moorage.trust.place import Place
 from moorage.trust.shell import AS_ROOT, asked_fingerprint, block, confirmed_ca, put, take_away
-from moorage.trust.step import Step
+from moorage.trust.step import NO_RESTART, Step
 from moorage.trust.windows import add_root, remove_root
 
 _NEW_CA = '"$new/ca.crt"'
@@ -22,8 +22,8 @@ def docker(place: Place) -> Step:
         why=f"The engine reads {to} each time that it connects.",
         install=block(confirmed_ca(place), put(_NEW_CA, to)),
         undo=block(take_away(to)),
-        restart="Nothing has to be restarted. Only BuildKit in Docker 20.10, if it has used this registry before, wants"
-        " sudo systemctl restart docker.",
+        restart=f"{NO_RESTART} Only BuildKit in Docker 20.10, if it has used this registry before, wants sudo systemctl"
+        " restart docker.",
         use=f"docker login {place.label}",
     )
 

@@ -12,7 +12,8 @@ NO_RESTART = "Nothing has to be restarted."
 class Step:
     """*install* and *undo* are whole blocks to paste into a shell; *use* shows the client's own commands after it.
 
-    *why* says where the client looks. *restart* says what has to be restarted, or `NO_RESTART`.
+    *why* says where the client looks. *restart* says what has to be restarted, or begins with
+    `NO_RESTART`.
     """
 
     key: str
