@@ -16,6 +16,8 @@ import moorage
 from moorage.doctor.client.names import Address
 
 _MOST_BODY: Final = 4 * 1024 * 1024
+_TRICKLE_BYTES: Final = 256
+_TRICKLE_SECONDS: Final = 0.05
 _AGENT: Final = f"moorage-doctor/{moorage.__version__}"
 
 Body = bytes | Iterable[bytes] | None
@@ -131,24 +133,23 @@ class Line:
         finally:
             connection.close()
 
-    def early(self, method: str, path: str, headers: Mapping[str, str], length: int, *, sent: int) -> Answer | None:
-        """What is answered to a request of whose *length* bytes only the first *sent* are sent; None for nothing in
-        time. Raises OSError."""
+    def early(self, method: str, path: str, length: int, seconds: float) -> bytes:
+        """The first bytes of what is answered to a request whose body of *length* bytes never comes to its end; none
+        where nothing is answered within *seconds*. Raises OSError.
+
+        The body trickles: proxies written in Go pass an early answer on only when the next bytes come.
+        """
         connection = self._connection()
-        began = time.monotonic()
+        stream, began = connection.sock, time.monotonic()
         try:
-            try:
-                self._begin(connection, method, path, {**headers, "Content-Length": str(length)})
-                connection.send(bytes(sent))
-            except (BrokenPipeError, ConnectionResetError):
-                pass
-            response = connection.getresponse()
-            seconds = time.monotonic() - began
-            return Answer(response.status, tuple(response.getheaders()), b"", seconds, datetime.now(UTC))
-        except TimeoutError:
-            return None
-        except http.client.HTTPException as error:
-            raise Silence(f"no answer: {error}") from None
+            self._begin(connection, method, path, {"Content-Length": str(length)})
+            while time.monotonic() - began <= seconds:
+                if said := _received(stream, _TRICKLE_SECONDS):
+                    return said
+                connection.send(bytes(_TRICKLE_BYTES))
+            return b""
+        except (BrokenPipeError, ConnectionResetError):
+            return _received(stream, _TRICKLE_SECONDS) or b"closed"
         finally:
             connection.close()
 
@@ -180,3 +181,15 @@ class Line:
         for name, value in {"Host": self.authority, "User-Agent": _AGENT, **headers}.items():
             connection.putheader(name, value)
         connection.endheaders()
+
+
+def _received(stream: socket.socket, seconds: float) -> bytes:
+    """What comes within *seconds*; TLS has records, such as session tickets, that hold nothing to read."""
+    usual = stream.gettimeout()
+    stream.settimeout(seconds)
+    try:
+        return stream.recv(64) or b"closed"
+    except TimeoutError:
+        return b""
+    finally:
+        stream.settimeout(usual)

@@ -193,19 +193,18 @@ def _buffering(journey: Journey, scratch: Scratch) -> Finding:
     path = f"{scratch.root}/blobs/uploads/{uuid.uuid4()}"
     line = journey.line()
     usual = line.ask("PATCH", path)
-    patient = journey.line(timeout=max(_EARLY_SECONDS, 10 * usual.seconds))
     try:
-        answer = patient.early("PATCH", path, {}, _PROBE_BYTES, sent=1000)
+        answer = line.early("PATCH", path, _PROBE_BYTES, max(_EARLY_SECONDS, 10 * usual.seconds))
     except OSError as error:
         return skipped(f"whether bodies are collected on the way cannot be told ({error})")
-    if answer is None:
+    if not answer:
         return warning(
             "bodies are collected on the way, and passed on only when they are whole",
             "A proxy writes each layer to its own disk first. Large pushes pause, time out, and need that space.",
             "proxy_request_buffering off; proxy_http_version 1.1;    # nginx",
             'nginx.ingress.kubernetes.io/proxy-request-buffering: "off"    # annotation of a Kubernetes ingress',
         )
-    return ok("bodies go through as they come", status=answer.status)
+    return ok("bodies go through as they come")
 
 
 def _download(scratch: Scratch, image: Image) -> list[Finding]:
