@@ -24,6 +24,8 @@ from moorage.tls.names import is_wildcard
 from moorage.tls.store import CertificateStore
 
 _DAYS: Final = 365
+_UNUSUAL: Final = re.compile(r"[^\w.@+-]")
+"""What stands for something in a shell, or in a path."""
 _HOST: Final = re.compile(r"(?:\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9._-]{1,253})(?::[0-9]{1,5})?")
 
 
@@ -53,7 +55,8 @@ def issue_client(*, volume: Volume, name: str, days: int, out: Path, host: str |
     if not _HOST.fullmatch(host):
         raise UserError(f"{host!r} is no host: it is written as in the names of images, registry.lan:5000")
     authority = _authority(volume)
-    certificate, key = out / f"{name}.cert", out / f"{name}.key"
+    stem = _UNUSUAL.sub("_", name)
+    certificate, key = out / f"{stem}.cert", out / f"{stem}.key"
     for path in (certificate, key):
         if path.exists():
             raise UserError(f"{path} is there already: move it away, or choose another folder with --out")
@@ -134,8 +137,8 @@ def _check_name(name: str) -> None:
     reason = illegal(name)
     if reason is None and len(name.encode()) > MOST_NAME_BYTES:
         reason = f"a client's name has at most {MOST_NAME_BYTES} bytes"
-    if reason is None and ("/" in name or name.startswith((".", "-"))):
-        reason = "the client's name is its files' name too: no slash in it, and no dot or dash before it"
+    if reason is None and name.startswith((".", "-")):
+        reason = "the client's name is its files' name too: no dot or dash before it"
     if reason is not None:
         raise UserError(reason)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from typing import Final
 
 _STEPS: Final = """\
@@ -28,19 +27,23 @@ curl
 helm, oras
   --cert-file {cert} --key-file {key}
 
-podman without root looks into ~/.config/containers/certs.d too. The authority of the server's own certificate is
-another matter: https://{host}/trust tells what a client needs for it.
+podman without root looks into ~/.config/containers/certs.d too, and has to be able to read the key. How a machine comes
+to trust the server's own certificate is another matter: where a private authority has signed it, https://{host}/trust
+tells.
 """  # noqa: E501  (commands stay on one line)
 
 
 def client_steps(name: str, host: str, certificate: str, key: str) -> str:
-    """The steps for client *name* of the registry at *host*, written as in images' names, with its two files' names."""
+    """The steps for client *name* of the registry at *host*, written as in images' names.
+
+    *certificate* and *key* are the names of its files, without anything that a shell would take for something else.
+    """
     label = host.removesuffix(":443")
     return _STEPS.format(
         name=name,
         host=label,
-        cert=shlex.quote(certificate),
-        key=shlex.quote(key),
+        cert=certificate,
+        key=key,
         docker=f"/etc/docker/certs.d/{label}",
         podman=f"/etc/containers/certs.d/{label}",
         containerd=f"/etc/containerd/certs.d/{label}",
