@@ -85,7 +85,9 @@ def _insecure(target: Target, configured: Mapping[str, object], path: Path) -> I
         if not target.tls and not matching:
             break
         if _host(entry) == target.host and entry not in matching:
-            yield ok(f"{where}: insecure-registries has {entry}, which is another port than {target.authority}")
+            yield ok(
+                f"{where}: insecure-registries has {entry}, which for Docker is another registry than {target.authority}"
+            )
 
 
 def _mirrors(target: Target, configured: Mapping[str, object], path: Path) -> Iterator[Finding]:
@@ -100,8 +102,8 @@ def _mirrors(target: Target, configured: Mapping[str, object], path: Path) -> It
 def _is_for(entry: str, target: Target) -> bool:
     """As the engine compares: host and port together, or a network that the address is in."""
     text = _bare(entry)
-    if text in {target.authority, f"{target.bracketed}:{target.port}"}:
-        return text == target.authority or target.port in {80, 443}
+    if text == target.authority:
+        return True
     try:
         return target.address is not None and target.address in ipaddress.ip_network(text, strict=False)
     except ValueError:

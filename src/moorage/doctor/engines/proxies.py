@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -121,10 +122,9 @@ def _excepts(entry: str, target: Target) -> bool:
         return True
     if not entry:
         return False
-    try:
-        return target.address is not None and target.address in ipaddress.ip_network(entry, strict=False)
-    except ValueError:
-        pass
+    with suppress(ValueError):
+        network = ipaddress.ip_network(entry, strict=False)
+        return target.address is not None and target.address in network
     name, _, port = entry.rpartition(":") if entry.rpartition(":")[2].isdigit() else (entry, "", "")
     if port and int(port) != target.port:
         return False
