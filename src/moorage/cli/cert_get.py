@@ -43,7 +43,7 @@ _OPTIONS: Final = ("data", "database", "tls.plain_listen", "acme.")
 
 @click.command(
     params=options_for(*_OPTIONS),
-    epilog="Examples: moorage cert obtain registry.example.com --dry-run; moorage cert obtain --config moorage.yml",
+    epilog="Example: moorage cert obtain registry.example.com --dry-run",
 )
 @config_option
 @click.option("--dry-run", is_flag=True, help="Try it at the authority's staging server, and store nothing.")
