@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from moorage.errors import CertificateFailed
+from moorage.errors import CertificateFailed, UserError
 from moorage.trust.content import bundle, hosts_toml
 from moorage.trust.fetch import fetch_authority, what_is_wrong
 from moorage.trust.install import CLIENTS, Machine, found_clients, install, undo
@@ -82,6 +82,22 @@ def test_a_hosts_toml_that_was_changed_after_us_stays(machine: Machine, server: 
     assert again == {"ca.crt": "unchanged", "hosts.toml": "unchanged"}
     assert done == {"ca.crt": "removed", "hosts.toml": "left"}
     assert toml.exists()
+
+
+def test_a_link_out_of_another_root_is_not_followed(machine: Machine, server: Server, tmp_path: Path) -> None:
+    """Whoever made that file system does not choose what is written on this one."""
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    inner = Machine(tmp_path / "image", tmp_path, is_root=True, environment={})
+    (inner.root / "etc").mkdir(parents=True)
+    (inner.root / "etc" / "docker").symlink_to(outside)
+
+    with pytest.raises(UserError, match="symbolic link"):
+        install(["docker"], PLACE, [server.ca], inner)
+    with pytest.raises(UserError, match="symbolic link"):
+        undo(["docker"], PLACE, inner)
+
+    assert list(outside.iterdir()) == []
 
 
 def test_the_store_is_that_of_the_distribution(machine: Machine, server: Server) -> None:

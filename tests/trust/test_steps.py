@@ -13,6 +13,7 @@ from moorage.trust.content import KEPT, bundle
 from moorage.trust.place import Place, parse_place
 from moorage.trust.shell import PASTE_HERE
 from moorage.trust.steps import KEYS, step, steps, with_fingerprint
+from tests.cli.terminal import Terminal
 from tests.programs import need
 from tests.trust.conftest import Server
 
@@ -52,13 +53,13 @@ def test_every_client_has_a_title_a_reason_lines_and_a_way_back(key: str) -> Non
 
 @pytest.mark.parametrize("key", KEYS)
 def test_lines_fetch_and_compare_before_anything_else_and_hold_no_fingerprint(key: str) -> None:
-    """The place for the fingerprint is empty, the fetch is from the registry, and nobody's shell runs a comment."""
+    """Its place is empty, the fetch is from the registry, and no comment or tab disturbs a terminal."""
     install = step(PLACE, key).install
 
     assert install.count(PASTE_HERE) == 1
     assert f"{PLACE.url}/ca.crt" in install
     assert not re.search(r"\b[0-9A-Fa-f]{40,}\b", install)
-    assert [line for line in install.splitlines() if line.lstrip().startswith("#")] == []
+    assert [line for line in install.splitlines() if line.lstrip().startswith("#") or "\t" in line] == []
 
 
 @pytest.mark.parametrize("shell", SHELLS)
@@ -233,3 +234,28 @@ def test_minikube_finds_it_where_it_looks(server: Server, home: Path) -> None:
 
     assert written == [f"moorage-{server.place.stem}.crt"]
     assert list((home / ".minikube" / "certs").iterdir()) == []
+
+
+@pytest.mark.parametrize("shell", ["bash --norc -i", "dash -i"])
+@pytest.mark.parametrize("right", [True, False])
+def test_pasted_as_they_are_the_lines_ask_for_the_fingerprint(
+    server: Server,
+    home: Path,
+    target: Path,
+    shell: str,
+    right: bool,  # noqa: FBT001
+) -> None:
+    """Into a terminal, with nothing filled in; the user's own shell goes on afterwards, whatever the answer."""
+    program, *options = shell.split()
+    environment = {"HOME": str(home), "PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "PS1": "ready ", "TERM": "dumb"}
+    answer = show_fingerprint(server.ca.fingerprint) if right else ""
+
+    with Terminal([need(program), *options], home, environment) as terminal:
+        terminal.wait_for("ready ")
+        terminal.enter(step(server.place, "curl").install + "\n")
+        terminal.enter(f"{answer}\n")
+        terminal.wait_for(f"Written: {target}\n" if right else "Nothing was changed.\n")
+        terminal.enter("echo still $((40 + 2))\n")
+        terminal.wait_for("still 42")
+
+    assert target.exists() == right

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from moorage.errors import CertificateFailed
+from moorage.errors import CertificateFailed, UserError
 from moorage.trust import files
 from moorage.trust.certificates import Certificate
 from moorage.trust.content import bundle, hosts_toml, is_our_bundle, mark
@@ -92,6 +92,7 @@ def install(clients: Sequence[str], place: Place, authority: Sequence[Certificat
     """
     wanted = [file for client in clients for file in _WANTED[client](place, authority, machine)]
     for file in wanted:
+        _check_inside(machine, file.path)
         files.check(file)
     done = [Done(file.path, files.place(file), file.add) for file in wanted]
     if "system" in clients:
@@ -103,6 +104,7 @@ def undo(clients: Sequence[str], place: Place, machine: Machine) -> list[Done]:
     """Take away what `install` or the shell lines put there, and put back what was there before. Raises as it does."""
     ours = [file for client in clients for file in _removable(client, place, machine)]
     for file in ours:
+        _check_inside(machine, file.path)
         files.check_removable(file.path, file.is_ours)
     done = []
     for file in ours:
@@ -114,6 +116,19 @@ def undo(clients: Sequence[str], place: Place, machine: Machine) -> list[Done]:
     if "system" in clients and done:
         _refresh(machine, _FRESH)
     return done
+
+
+def _check_inside(machine: Machine, path: Path) -> None:
+    """Whoever made another machine's file system may have put a link to this one's into it. Raises UserError."""
+    if machine.root == Path("/"):
+        return
+    for folder in path.parents:
+        if folder == machine.root:
+            return
+        if folder.is_symlink():
+            raise UserError(
+                f"{folder} is a symbolic link, which may lead out of {machine.root}; put the file there yourself"
+            )
 
 
 def _docker(place: Place, authority: Sequence[Certificate], machine: Machine) -> list[Wanted]:
