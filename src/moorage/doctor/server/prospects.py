@@ -117,7 +117,7 @@ def judge_addresses(domain: str, addresses: Sequence[Address], *, public: bool) 
     for address in addresses:
         kind, record = kind_of(address), "AAAA" if ":" in address else "A"
         same_kind = [one for one in outside if (":" in one) == (":" in address)]
-        if kind == "loopback" or (public and kind in {"private", "link-local", "unspecified"}):
+        if public and kind in {"loopback", "private", "link-local", "unspecified"}:
             yield wrong(
                 f"{domain}: its {record} record is {address}, which is {kind}",
                 "An authority on the internet cannot come there. For a name that leads inside, dns-01 needs no way in.",
