@@ -175,13 +175,13 @@ def test_links_that_say_something_else(
 
 
 def test_strays_among_links(links: ClassicLinks, tmp_path: Path) -> None:
-    """Folders that no digest and no tag can have are passed over; one without its link file has None."""
+    """Folders that no digest and no tag can have are passed over, and digests without a link file; a tag has None."""
     base = tmp_path / "repositories/team/app"
     for stray in ("_layers/md5/abc", "_layers/sha256/short", f"_layers/sha256/{A.hex}", "_manifests/tags/-x"):
         (base / stray).mkdir(parents=True)
     (base / "_manifests/tags/v1/current").mkdir(parents=True)
 
-    assert list(links.layers(REPOSITORY)) == [(A, None)]
+    assert list(links.layers(REPOSITORY)) == []
     assert list(links.tags(REPOSITORY)) == [(Tag("v1"), None)]
 
 

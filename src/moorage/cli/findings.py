@@ -201,7 +201,8 @@ def _(finding: TagStray) -> Iterator[str]:
 def _(finding: LinksUnknown) -> Iterator[str]:
     if finding.deleted:
         yield f"deleted here, and so removed by --repair: {', '.join(finding.deleted[:_MOST_LOSERS])}"
-    yield "what else they name was pushed to another registry, or after the database's backup; it is left alone"
+    yield "what else they name was pushed to another registry, or after the database's backup:"
+    yield "moorage adopt takes it over"
 
 
 @more.register

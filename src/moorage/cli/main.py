@@ -19,6 +19,7 @@ _COMMANDS = {
     "cert": ("moorage.cli.cert", "cert"),
     "ls": ("moorage.cli.browse", "ls"),
     "rm": ("moorage.cli.browse", "rm"),
+    "adopt": ("moorage.cli.adopt", "adopt"),
     "check": ("moorage.cli.check", "check"),
     "doctor": ("moorage.cli.doctor", "doctor"),
     "garbage-collect": ("moorage.cli.garbage_collect", "garbage_collect"),

@@ -138,7 +138,11 @@ class ClassicLinks:
             for name in _names(self._root / folder / algorithm):
                 with suppress(DigestInvalid):
                     digest = Digest.parse(f"{algorithm}:{name}")
-                    yield digest, _read_link(self._root / folder / algorithm / name / "link")
+                    path = self._root / folder / algorithm / name / "link"
+                    target = _read_link(path)
+                    # Where the distribution registry deletes something, it leaves the folder.
+                    if target is not None or os.path.lexists(path):
+                        yield digest, target
 
     def _put_link(self, folder: str, digest: Digest) -> None:
         self._put(f"{folder}/{digest.algorithm}/{digest.hex}/link", str(digest).encode("ascii"))

@@ -158,19 +158,24 @@ class Links:
         return rows
 
     async def _unknown(self, repository: RepositoryName, rows: _Rows) -> list[LinksUnknown]:
-        """At most one finding: what only the tree has of the repository, and the outbox does not ask for."""
-        layers = [digest.key for digest, _ in self._links.layers(repository) if digest not in rows.layers]
-        revisions = [digest.key for digest, _ in self._links.revisions(repository) if digest not in rows.revisions]
+        """At most one finding: what only the tree has of the repository, and the outbox does not ask for.
+
+        Links to bytes that are not there are no content: another registry's garbage collection leaves them.
+        """
+        layers = [digest for digest, _ in self._links.layers(repository) if digest not in rows.layers]
+        layer_keys = [digest.key for digest in layers if self._is_there(digest)]
+        revisions = [digest for digest, _ in self._links.revisions(repository) if digest not in rows.revisions]
+        revision_keys = [digest.key for digest in revisions if self._is_there(digest)]
         tags = sorted(tag for tag, _ in self._links.tags(repository) if tag not in rows.tags)
-        layers = await self._unasked(Kind.LAYER, repository, layers)
-        revisions = await self._unasked(Kind.REVISION, repository, revisions)
+        layer_keys = await self._unasked(Kind.LAYER, repository, layer_keys)
+        revision_keys = await self._unasked(Kind.REVISION, repository, revision_keys)
         strange = await self._unasked(Kind.TAG, repository, [tag.encode("ascii") for tag in tags])
         tags = [parse_tag(tag.decode("ascii")) for tag in strange]
-        if not (layers or revisions or tags):
+        if not (layer_keys or revision_keys or tags):
             return []
         deleted = [tag for tag in tags if await audit.was_deleted(self._database, repository, tag)]
         known = await repositories.find(self._database, repository) is not None
-        return [LinksUnknown(repository, known, tuple(tags), tuple(deleted), len(layers), len(revisions))]
+        return [LinksUnknown(repository, known, tuple(tags), tuple(deleted), len(layer_keys), len(revision_keys))]
 
     async def _unasked(self, kind: Kind, repository: RepositoryName, keys: list[bytes]) -> list[bytes]:
         return [key for key in keys if not await audit.is_noted(self._database, kind, repository, key)]
@@ -189,6 +194,13 @@ class Links:
         stored = await manifests.stat(self._database, repository, digest)
         linked = self._links.revision(repository, digest) == digest
         return stored is not None and not (linked and self._has_body(digest, stored.size))
+
+    def _is_there(self, digest: Digest) -> bool:
+        """Whether the digest has bytes, as far as it can be seen."""
+        try:
+            return self._subject.store.stat(self._subject.store.locate(digest)) is not None
+        except RegistryError:
+            return True
 
     def _has_body(self, digest: Digest, size: int) -> bool:
         """Whether the manifest's bytes lie in the tree too."""
