@@ -86,7 +86,7 @@ def log(caplog: pytest.LogCaptureFixture) -> Iterator[Callable[[int], list[str]]
         yield lambda level: [record.getMessage() for record in caplog.records if record.levelno == level]
 
 
-def walk(world: World, *, restarts: bool, each: Callable[[], None], span: int = YEAR, steps: int = 80) -> None:
+def walk(world: World, *, restarts: bool, each: Callable[[], None], span: int = YEAR, steps: int = 40) -> None:
     """Work through *span*, *steps* times in each lifetime; *each* is called after every step."""
     keeper = world.keeper()
     end = world.clock.now() + span
@@ -159,7 +159,7 @@ def test_a_year_with_outages_of_days(tmp_path: Path, days: int) -> None:
         world.ca.outage = unreachable() if down else None
         assert world.left() > 0.1
 
-    walk(world, restarts=True, each=each, steps=150 if days > 6 else 40)
+    walk(world, restarts=True, each=each, steps=100 if days > 6 else 40)
 
     assert len(world.ca.issued) >= YEAR // (days * DAY)
     assert max(tries_in_outage) > 0

@@ -69,7 +69,7 @@ def show(*, volume: Volume, name: str, as_json_: bool) -> None:
         echo_json(as_json(entry, now))
         return
     for label, text in _lines(volume, entry, now):
-        click.echo(f"{label + ':':<14}{text}")
+        click.echo(f"{label and label + ':':<14}{text}")
 
 
 @cert.command(

@@ -88,6 +88,14 @@ class Entry:
             return "expired" if now >= self.chain.leaf.not_after else "not valid yet"
         return "good"
 
+    def code(self, now: int) -> str:
+        """The same for programs: good, expired, not-yet-valid, unusable, or none; failures are told beside it."""
+        if self.chain is None:
+            return "unusable" if self.complaint else "none"
+        if self.chain.leaf.out_of_time(now) is None:
+            return "good"
+        return "expired" if now >= self.chain.leaf.not_after else "not-yet-valid"
+
     def failure_in_words(self) -> str | None:
         """What went wrong the last time, and what to do; None where nothing did."""
         last = self.state.last
@@ -143,7 +151,7 @@ def as_json(entry: Entry, now: int) -> dict[str, object]:
     return {
         "name": entry.title_name,
         "names": list(leaf.names) if leaf else [],
-        "state": entry.condition(now),
+        "state": entry.code(now),
         "issuer": leaf.issuer if leaf else None,
         "from": known.issuer or None,
         "serial": f"{leaf.serial:x}" if leaf else None,
