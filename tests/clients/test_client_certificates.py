@@ -159,6 +159,7 @@ def test_skopeo_podman_and_curl(house: House, short_folder: Path, tmp_path: Path
     quiet = ("--storage-driver=vfs", "--cgroup-manager=cgroupfs", "--events-backend=none")
     pull = ("podman", *storage, *quiet, "pull", f"{house.host}/mutual/skopeo:1")
 
+    assert shell("curl", "-sS", f"http://{house.host}/ca.crt") == house.trusted.read_text().strip()
     before = shell.fails("skopeo", "copy", "--all", f"oci:{layout.folder}:multi", image)
     _follow(shell, steps["podman"])
     shell("skopeo", "copy", "--all", f"oci:{layout.folder}:multi", image)

@@ -249,6 +249,7 @@ def test_certificates_of_other_authorities_are_mapped_too(tmp_path: Path, princi
         assert house.status(UPLOADS, shown, "-X", "POST") == 202
         assert house.principals(UPLOADS) == [expected]
         assert "unknown ca" in house.refused(house.issue("ann"))
+        assert "unsupported certificate" in house.refused(other.issue("ci.example.com", client=False))
 
 
 def test_where_the_password_decides_the_certificate_only_opens_the_connection(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ from moorage.clock import SystemClock
 from moorage.errors import CertificateFailed
 from moorage.tls.machine import Names
 from moorage.tls.names import is_address
-from moorage.tls.private_ca import Leaf, PrivateAuthority, choose, fingerprint
+from moorage.tls.private_ca import Leaf, PrivateAuthority, fingerprint
 from moorage.tls.signing import Signer, constraints, general_name, load_signer, make_authority, moment, permits
 from moorage.tls.store import CertificateStore
 from tests.programs import Shell, need
@@ -277,26 +277,6 @@ def test_a_name_that_no_authority_may_sign_is_refused(authority: PrivateAuthorit
 
     with pytest.raises(CertificateFailed, match=r"may not sign evil\.example; name it with --tls-name"):
         asyncio.run(authority.issue("evil.example"))
-
-
-def test_the_oldest_clients_see_what_they_trust_unless_they_ask_for_a_new_name() -> None:
-    """The name that a client asks for counts, else the address that it has reached, else the first leaf."""
-    old, new = Leaf("private", ("a.lan", "10.0.0.5")), Leaf("private.2", ("a.lan", "b.lan", "10.0.0.6", "10.0.0.5"))
-
-    for host, local, expected in (
-        ("a.lan", None, old),
-        ("A.LAN.", "10.0.0.6", old),
-        ("b.lan", "10.0.0.5", new),
-        (None, "10.0.0.5", old),
-        (None, "10.0.0.6", new),
-        (None, "::ffff:10.0.0.6", new),
-        (None, "fe80::1%eth0", old),
-        (None, None, old),
-        ("unknown.lan", "10.0.0.6", old),
-        ("not a name", None, old),
-    ):
-        assert choose((old, new), host, local) == expected
-    assert choose((), "a.lan", None) is None
 
 
 # Ends.

@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import ipaddress
 import logging
 import os
 import re
@@ -39,7 +38,7 @@ from moorage.errors import CertificateFailed
 from moorage.tls.folders import add_folder, exclusive, own_folder
 from moorage.tls.issuer import Issued, Window
 from moorage.tls.machine import Names
-from moorage.tls.names import covers, is_address, parse_certificate_name
+from moorage.tls.names import is_address
 from moorage.tls.store import CertificateStore
 
 if TYPE_CHECKING:
@@ -321,28 +320,6 @@ def fingerprint(certificate: bytes) -> str:
     if not begin or not end:
         raise ValueError("no PEM certificate")
     return hashlib.sha256(base64.b64decode(body)).digest().hex(":").upper()
-
-
-def choose(leaves: Sequence[Leaf], host: str | None, local: str | None) -> Leaf | None:
-    """The leaf for a client that asks for *host* (its SNI), or that names none and has reached the address *local*.
-
-    The first that covers what is known, else the first of all, which the oldest clients trust.
-    """
-    wanted = _comparable(host or local)
-    for leaf in leaves:
-        if wanted is not None and any(covers(name, wanted) for name in leaf.names):
-            return leaf
-    return leaves[0] if leaves else None
-
-
-def _comparable(text: str | None) -> str | None:
-    """What a client or a socket calls a host, parsed; an IPv4 address may come in the clothes of IPv6."""
-    try:
-        name = parse_certificate_name((text or "").partition("%")[0])
-    except ValueError:
-        return None
-    mapped = ipaddress.IPv6Address(name).ipv4_mapped if ":" in name else None
-    return str(mapped or name)
 
 
 def _unknown(what: str) -> CertificateFailed:
