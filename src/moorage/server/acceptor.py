@@ -118,7 +118,7 @@ class Acceptor:
                 return
             first = await self._first_byte(connection)
             if first == _TLS_HELLO:
-                challenge = await self._challenge(contexts, connection) if contexts.pending else None
+                challenge = await self._challenge(contexts, connection) if contexts.pending() else None
                 await self._loop.connect_accepted_socket(
                     (lambda: Connection(serving, self._face, connection, peer, secure=True))
                     if challenge is None

@@ -15,6 +15,7 @@ import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 from moorage.errors import ConfigurationError
 from moorage.tls.files import (
@@ -33,7 +34,6 @@ from moorage.tls.store import CertificateStore, Pair, file_name
 _log = logging.getLogger("moorage.tls")
 
 _CHALLENGE_POLICY = TlsPolicy()
-_IPV4_ZONE, _IPV6_ZONE = ".in-addr.arpa", ".ip6.arpa"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +75,9 @@ class Contexts:
         self._wildcards = [(name, shown) for shown in self._shown for name in shown.names if is_wildcard(name)]
         self._addressed = len(self._shown) > 1 and any(is_address(name) for name in self._by_name)
         self._challenges: dict[str, _Challenge] = {}
+        self._answers = Path() if store is None else store.folder / "challenges" / "alpn"
+        self._answers_seen: Facts | None = None
+        self._answering = False
         self._beginnings = self._begin()
         self._refresh_challenges()
 
@@ -90,14 +93,18 @@ class Contexts:
         """The names whose certificate is not the one of their first place, because there is none yet."""
         return tuple(name for shown in self._shown if shown.rank for name in shown.names)
 
-    @property
     def pending(self) -> bool:
-        """Whether a challenge waits to be looked at."""
+        """Whether a challenge waits to be looked at now; costs one stat call while none does.
+
+        It is asked for every connection, since an authority comes as soon as it has been told to.
+        """
+        if self._store is not None and (self._answering or look_at(self._answers) != self._answers_seen):
+            self._refresh_challenges()
         return bool(self._challenges)
 
     def challenge(self, server_name: str) -> ssl.SSLContext | None:
         """What an ACME server that asks for *server_name* is shown (RFC 8737), or None."""
-        found = self._challenges.get(file_name(_validated(server_name)))
+        found = self._challenges.get(file_name(server_name))
         return None if found is None else found.context
 
     def refresh(self) -> None:
@@ -153,6 +160,7 @@ class Contexts:
     def _refresh_challenges(self) -> None:
         if self._store is None:
             return
+        self._answers_seen = look_at(self._answers)
         waiting = dict(self._store.alpn_answers())
         for name in self._challenges.keys() - waiting.keys():
             del self._challenges[name]
@@ -167,6 +175,8 @@ class Contexts:
                 _log.debug("a challenge cannot be shown: %s", error)
             else:
                 self._challenges[name] = _Challenge(context, facts)
+        # Also while one is not written to its end: that does not change the folder again.
+        self._answering = self._answers_seen is not None and not _is_empty(self._answers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,6 +251,13 @@ class _Shown:
                 _log.log(logging.WARNING if sure else logging.INFO, "%s %s", place.title, sentence)
 
 
+def _is_empty(folder: Path) -> bool:
+    try:
+        return not any(folder.iterdir())
+    except OSError:
+        return True
+
+
 def _address(text: str) -> str:
     """A socket's own address as certificates write it; IPv4 may come in the clothes of IPv6."""
     try:
@@ -248,17 +265,3 @@ def _address(text: str) -> str:
     except ValueError:
         return text
     return str(getattr(address, "ipv4_mapped", None) or address)
-
-
-def _validated(server_name: str) -> str:
-    """The certificate name that a challenge's *server_name* stands for: an address comes reversed (RFC 8738, 6)."""
-    try:
-        if server_name.endswith(_IPV4_ZONE):
-            octets = server_name.removesuffix(_IPV4_ZONE).split(".")
-            return str(ipaddress.IPv4Address(".".join(reversed(octets))))
-        if server_name.endswith(_IPV6_ZONE):
-            nibbles = server_name.removesuffix(_IPV6_ZONE).split(".")
-            return str(ipaddress.IPv6Address(int("".join(reversed(nibbles)), 16)))
-    except ValueError:
-        pass
-    return server_name
