@@ -105,7 +105,7 @@ def unauthorized(request: bytes) -> Reply:
 class Canned:
     """A server on loopback that gives canned answers, with TLS where there is a *pair* (or a *context*).
 
-    *reply* gets the request's head; *raw* is sent in place of any answer, *greeting* before anything is read.
+    *reply* gets the request's head; *raw* is sent at once, in place of any answer; a *silent* one never answers.
     """
 
     def __init__(
@@ -171,10 +171,10 @@ class Canned:
                 if self.silent:
                     stream.recv(1)
                     threading.Event().wait(SECONDS)
-                request = _head(stream)
                 if self.raw:
                     stream.sendall(self.raw)
-                elif request:
+                request = _head(stream)
+                if request and not self.raw:
                     stream.sendall(self._response(self.reply(request), head=request.startswith(b"HEAD")))
         except OSError:
             plain.close()
@@ -188,7 +188,8 @@ class Canned:
 
 def _head(stream: socket.socket) -> bytes:
     head = b""
-    while b"\r\n\r\n" not in head:
+    # A handshake in place of a request is answered at once, as HTTP servers do.
+    while b"\r\n\r\n" not in head and not head.startswith(b"\x16"):
         data = stream.recv(65536)
         if not data:
             return b""

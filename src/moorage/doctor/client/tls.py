@@ -16,6 +16,14 @@ from moorage.doctor.finding import Finding, ok, warning, wrong
 
 _OLD: Final = frozenset({"SSLv3", "TLSv1", "TLSv1.1"})
 _HTTPS_WANTED: Final = ("http request to an https server", "http request was sent to https port", "speaking plain http")
+_ABOUT_CLIENTS: Final = (
+    "_ALERT_CERTIFICATE_",
+    "_ALERT_BAD_CERTIFICATE",
+    "_ALERT_UNSUPPORTED_CERTIFICATE",
+    "UNKNOWN_CA",
+)
+"""Alerts of a server against the certificate of its client, or for want of one (RFC 8446, 6.2)."""
+
 _GREETING: Final = 300
 _ALERT_SECONDS: Final = 3.0
 
@@ -125,7 +133,7 @@ def _spoken(one: Shaken, where: str) -> Iterator[Finding]:
 
 def _unanswered(journey: Journey, one: Shaken) -> Finding:
     """The handshake went well, the request did not."""
-    if "CERTIFICATE_REQUIRED" in one.reason or "BAD_CERTIFICATE" in one.reason:
+    if any(mark in one.reason for mark in _ABOUT_CLIENTS):
         return _wants_certificate(journey)
     return wrong(
         f"TLS is spoken, but a request is not answered: {one.error}",
@@ -207,7 +215,7 @@ def _alert(journey: Journey, one: Shaken, where: str, *, blocks: bool) -> Findin
     """The port speaks TLS or nothing, and the handshake failed."""
     target = journey.target
     facts: dict[str, Any] = {"address": one.address, "error": str(one.error), "reason": one.reason}
-    if "CERTIFICATE_REQUIRED" in one.reason or "BAD_CERTIFICATE" in one.reason:
+    if any(mark in one.reason for mark in _ABOUT_CLIENTS):
         return _wants_certificate(journey)
     words = {"host": target.host, "bracketed": target.bracketed, "port": target.port}
     for mark, what, meaning, remedy in _ALERTS:
