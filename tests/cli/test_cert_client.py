@@ -181,7 +181,7 @@ def test_what_cannot_be_revoked_is_told(volume: Volume, moorage: Command, words:
     assert said in result.err
 
 
-@pytest.mark.parametrize("words", [("issue-client", "ann"), ("revoke-client", "ann"), ("clients",)])
+@pytest.mark.parametrize("words", [("issue-client", "ann"), ("revoke-client", "ann"), ("clients",), ("authorities",)])
 def test_where_no_registry_is_nothing_is_made(moorage: Command, tmp_path: Path, words: tuple[str, ...]) -> None:
     """A wrong --data is a wrong --data."""
     result = moorage("cert", *words, "--data", "nowhere")

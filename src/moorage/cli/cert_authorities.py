@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import click
 
+from moorage.cli.cert_client import certificate_store
 from moorage.cli.tables import echo_json, moment, rfc3339, table
 from moorage.cli.volume import Volume, on_volume
 from moorage.clock import SystemClock
 from moorage.tls.private_ca import PrivateAuthority
-from moorage.tls.store import CertificateStore
 
 
 @click.command("authorities", epilog="Example: moorage cert authorities")
@@ -53,4 +53,4 @@ def retire_authority(*, volume: Volume, fingerprint: str) -> None:
 
 
 def _authority(volume: Volume) -> PrivateAuthority:
-    return PrivateAuthority(CertificateStore(volume.folders.tls), SystemClock())
+    return PrivateAuthority(certificate_store(volume), SystemClock())

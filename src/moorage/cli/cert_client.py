@@ -122,14 +122,18 @@ def _state(client: Client, now: int) -> str:
     return "good" if client.ends > now else "expired"
 
 
-def _authority(volume: Volume) -> ClientAuthority:
-    """Raises UserError where there is no registry."""
+def certificate_store(volume: Volume) -> CertificateStore:
+    """The volume's. Raises UserError where there is no registry."""
     if not volume.folders.ours.is_dir():
         raise UserError(
             f"there is no registry in {volume.folders.data}; name the server's own with --data, or start the server"
             " there first"
         )
-    return ClientAuthority(CertificateStore(volume.folders.tls), SystemClock())
+    return CertificateStore(volume.folders.tls)
+
+
+def _authority(volume: Volume) -> ClientAuthority:
+    return ClientAuthority(certificate_store(volume), SystemClock())
 
 
 def _check_name(name: str) -> None:

@@ -11,6 +11,9 @@ Docker (reads them at once; no restart)
   sudo install -D -m 644 {cert} {docker}/{cert}
   sudo install -D -m 600 {key} {docker}/{key}
 
+On macOS, Docker Desktop (restart it afterwards)
+  mkdir -p ~/.docker/certs.d/{host} && cp {cert} {key} ~/.docker/certs.d/{host}/
+
 podman, buildah, skopeo (read them at once)
   sudo install -D -m 644 {cert} {podman}/{cert}
   sudo install -D -m 600 {key} {podman}/{key}
@@ -27,9 +30,9 @@ curl
 helm, oras
   --cert-file {cert} --key-file {key}
 
-podman without root looks into ~/.config/containers/certs.d too, and has to be able to read the key. How a machine comes
-to trust the server's own certificate is another matter: where a private authority has signed it, https://{host}/trust
-tells.
+Without root, podman looks into ~/.config/containers/certs.d and Docker into ~/.config/docker/certs.d, and the key has to
+be readable there. How a machine comes to trust the server's own certificate is another matter: where a private
+authority has signed it, https://{host}/trust tells.
 """  # noqa: E501  (commands stay on one line)
 
 
