@@ -55,8 +55,8 @@ from moorage.cli.{module} import {name}
 {name}()
 """
 COMMANDS = {
-    "usr/bin/moorage": ("main", "main"),
-    "usr/bin/registry": ("main", "registry"),
+    "usr/bin/moorage": ("container", "command"),
+    "usr/bin/registry": ("container", "registry"),
     "usr/bin/htpasswd": ("container", "htpasswd"),
     "usr/bin/moorage-container": ("container", "main"),
 }

@@ -78,6 +78,11 @@ class Folders:
         return self.ours / "tls"
 
     @property
+    def handed(self) -> Path:
+        """Copies of files that only root can read, for a server that runs as somebody else."""
+        return self.ours / "handed"
+
+    @property
     def lock(self) -> Path:
         """Held by the server that works on this folder."""
         return self.ours / "lock"

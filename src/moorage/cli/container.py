@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from moorage.cli.main import command_names, moorage, run
+from moorage.server.privileges import Account, become, lacking
 
 CONFIGURATIONS = (Path("/etc/docker/registry/config.yml"), Path("/etc/distribution/config.yml"))
 """Where registry:2 and registry:3 look, in this order."""
@@ -23,6 +24,9 @@ _OWN_CONFIGURATION = Path("/etc/moorage/moorage.yml")
 # What registry:2's program does; with them comes the classic mode.
 _CLASSIC = ("serve", "garbage-collect")
 _NAME = "moorage"
+_ACCOUNT = Account(10001, 10001)
+"""The image's user `moorage`."""
+_VOLUME = Path("/var/lib/registry")
 _FIRST_PROCESS = Path("/proc/1/cmdline")
 
 
@@ -32,7 +36,49 @@ def main() -> None:
     words = sys.argv[1:]
     if words == ["health"]:
         sys.exit(run(moorage, probe(_words_of(_FIRST_PROCESS.read_bytes()), CONFIGURATIONS, _OWN_CONFIGURATION), _NAME))
-    sys.exit(run(moorage, arguments(words, CONFIGURATIONS, _OWN_CONFIGURATION), _NAME))
+    command = arguments(words, CONFIGURATIONS, _OWN_CONFIGURATION)
+    if os.geteuid() == 0:
+        command = _without_root(command)
+    sys.exit(run(moorage, command, _NAME))
+
+
+def command() -> None:
+    """The image's `moorage`, for `docker exec` and `docker run --entrypoint moorage`."""
+    words = sys.argv[1:]
+    sys.exit(run(moorage, _without_root(words) if os.geteuid() == 0 else words, _NAME))
+
+
+def registry() -> None:
+    """The image's `registry`."""
+    sys.argv.insert(1, "registry")
+    main()
+
+
+def _without_root(words: list[str]) -> list[str]:
+    """Let the image's user do the work: the server keeps a root parent for keys and ports, a command needs none."""
+    if words[:1] == ["serve"]:
+        if "--run-as" in words or "--help" in words:
+            return words
+        why = _why_root()
+        if why is None:
+            return ["serve", "--run-as", f"{_ACCOUNT.uid}:{_ACCOUNT.gid}", *words[1:]]
+        print(f"moorage: everything runs as root: {why}", file=sys.stderr)  # noqa: T201
+    elif _VOLUME.is_dir() and _VOLUME.stat().st_uid == _ACCOUNT.uid and not lacking():
+        become(_ACCOUNT)
+    return words
+
+
+def _why_root() -> str | None:
+    """Why the server cannot run as the image's user here; None where it can."""
+    missing = lacking()
+    if missing:
+        return f"the container has not the capability {', '.join(missing)}"
+    try:
+        if _VOLUME.is_dir():
+            os.chown(_VOLUME, _ACCOUNT.uid, _ACCOUNT.gid)
+    except OSError as error:
+        return f"{_VOLUME} cannot be given to user {_ACCOUNT.uid} ({error.strerror})"
+    return None
 
 
 def htpasswd() -> None:

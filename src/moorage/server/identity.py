@@ -50,15 +50,18 @@ def own_clients(folders: Folders) -> tuple[Path, ...]:
         raise StartRefused(str(error)) from error
 
 
-def given_identity(settings: Settings, folders: Folders, clients: tuple[Path, ...] = ()) -> Identity:
+def given_identity(
+    settings: Settings, folders: Folders, clients: tuple[Path, ...] = (), shown_as: Path | None = None
+) -> Identity:
     """The pair that the settings name. Raises ConfigurationError where it cannot be used.
 
-    *clients* are files with authorities of clients, beside those in the settings.
+    *clients* are files with authorities of clients, beside those in the settings. *shown_as* is what the log calls the
+    certificate, where the settings name a copy of it.
     """
     tls = settings.tls
     assert tls.certificate is not None
     pair = pair_at(tls.certificate, tls.key)
-    source = Source((), [Place(pair, f"the certificate in {pair.chain}")])
+    source = Source((), [Place(pair, f"the certificate in {shown_as or pair.chain}")])
     contexts = Contexts([source], _policy(settings, clients), CertificateStore(folders.tls))
     if clients or not settings.tls.own_clients:
         contexts.say_doubts()

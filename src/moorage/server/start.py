@@ -13,6 +13,7 @@ from functools import partial
 from moorage.app import Application, Folders
 from moorage.clock import SystemClock
 from moorage.durable import FolderLock
+from moorage.errors import StartRefused
 from moorage.metadata.migrate import bring_up_to_date
 from moorage.observe.logs import set_up
 from moorage.observe.repeats import Repeats
@@ -21,7 +22,9 @@ from moorage.server.addresses import external_host, listen_everywhere, name_of, 
 from moorage.server.announcement import announce
 from moorage.server.faces import Surroundings, open_faces
 from moorage.server.first_start import greet
+from moorage.server.handover import Handover
 from moorage.server.identity import Identity, given_identity, https_port, made_identity, own_clients
+from moorage.server.privileges import Account, become, find_account, lacking, take_over
 from moorage.server.refusals import look_at_file_systems, look_at_plaintext, make_folders
 from moorage.server.serving import Limits
 from moorage.server.supervisor import Supervisor
@@ -45,6 +48,8 @@ class Start:
         self._settings: Settings = loaded.settings
         self._terminal = terminal
         self._folders = Folders(loaded.settings.data)
+        self._account: Account | None = None
+        self._handover: Handover | None = None
         unsaid = loaded.origins["log.format"] == DEFAULT
         self._log_text = loaded.settings.log.format == "text" or (unsaid and log_terminal)
 
@@ -55,6 +60,7 @@ class Start:
         for warning in self._loaded.warnings:
             _log.warning("%s", warning)
         look_at_plaintext(self._loaded)
+        self._account = self._find_account()
         look_at_file_systems(settings.data, settings.database)
         # What is wrong with given files is said before anything is made.
         identity = given_identity(settings, self._folders) if settings.certificates_from == "files" else None
@@ -66,11 +72,54 @@ class Start:
             elif identity is not None and settings.tls.own_clients:
                 identity = given_identity(settings, self._folders, clients=own_clients(self._folders))
             listeners = listen_everywhere(self._loaded)
+            if self._account is not None:
+                identity = self._hand_over(self._account, identity)
             if identity is not None:
                 announce(identity, settings, listeners[0], terminal=self._terminal)
             asyncio.run(self._try_out(listeners, identity))
             _raise_file_limit()
+            if self._account is not None:
+                self._give_away(self._account)
             return self._supervise(listeners, identity)
+
+    def _find_account(self) -> Account | None:
+        """Whom the workers are to be; None for whoever this process is."""
+        chosen = self._settings.run_as
+        if chosen is None:
+            return None
+        account = find_account(chosen)
+        if os.geteuid() != 0:
+            if os.geteuid() != account.uid:
+                _log.warning("run_as has no effect: the server was not started as root, but as user %d", os.geteuid())
+            return None
+        if account.uid == 0:
+            return None
+        if missing := lacking():
+            raise StartRefused(
+                f"run_as needs {', '.join(missing)}: give root these capabilities (docker run --cap-add"
+                f" {missing[0].removeprefix('CAP_')} ...), or start the server as that user without run_as"
+            )
+        return account
+
+    def _hand_over(self, account: Account, identity: Identity | None) -> Identity | None:
+        """Copy what only root may read, and let everything from here on look at the copies."""
+        settings = self._settings
+        self._handover = Handover(settings, self._folders.handed, account)
+        self._handover.copy()
+        self._settings = self._handover.settings
+        if settings.certificates_from != "files":
+            return identity
+        clients = own_clients(self._folders) if settings.tls.own_clients else ()
+        return given_identity(self._settings, self._folders, clients=clients, shown_as=settings.tls.certificate)
+
+    def _give_away(self, account: Account) -> None:
+        folders = self._folders
+        given = take_over(folders.ours, account, again=True) + take_over(folders.tree, account, again=False)
+        # What lies beside them is somebody else's; these two are only the way to them.
+        for folder in (folders.tree.parent, folders.tree.parent.parent, folders.data):
+            given += take_over(folder, account, again=True, deep=False)
+        if given:
+            _log.info("%d files and folders of the volume now belong to user %d", given, account.uid)
 
     def _set_up_log(self) -> None:
         log = self._settings.log
@@ -100,6 +149,9 @@ class Start:
             f"worker {number}": partial(worker.run, work) for number in range(count)
         }
         roles["jobs"] = partial(background.run, self._as_opened(listeners), listeners)
+        if self._account is not None:
+            roles = {name: partial(_as_somebody, self._account, role) for name, role in roles.items()}
+            roles["keys"] = self._watch_keys(listeners)
         for listener in listeners:
             scheme = "https" if listener.secure else "http"
             if listener.use == "registry":
@@ -112,6 +164,15 @@ class Start:
                 listener.socket.close()
 
         return Supervisor(roles, settings.http.drain_timeout, before_stop=close).run()
+
+    def _watch_keys(self, listeners: list[Listener]) -> Callable[[], None]:
+        def watch() -> None:
+            for listener in listeners:
+                listener.socket.close()
+            assert self._handover is not None
+            self._handover.watch()
+
+        return watch
 
     def _as_opened(self, listeners: list[Listener]) -> Settings:
         """The settings without an address of plain HTTP that could not be had: no challenge is answered there."""
@@ -150,6 +211,11 @@ class Start:
             log_text=self._log_text,
             log_fields=dict(settings.log.fields),
         )
+
+
+def _as_somebody(account: Account, role: Callable[[], None]) -> None:
+    become(account)
+    role()
 
 
 def _raise_file_limit() -> None:

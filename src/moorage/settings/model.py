@@ -277,6 +277,13 @@ class Settings(Section):
         repr=False,
         json_schema_extra=option() | secret(),
     )
+    run_as: Text | None = Field(
+        default=None,
+        description="Started as root: the user, as `name`, `uid` or `uid:gid`, as whom everything runs that faces the"
+        " network or touches the data folder, which is given to that user. Root only binds the addresses, reads the"
+        " keys and hands them over, also when they change. Not set: everything runs as the user that starts it.",
+        json_schema_extra=option(),
+    )
     allow_plaintext: bool = Field(
         default=False,
         description="Listens off loopback without TLS although passwords then travel in the clear; for a server behind"
