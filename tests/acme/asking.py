@@ -83,9 +83,10 @@ def check(issued: Issued, name: str, roots: bytes) -> x509.Certificate:
 
 
 def leftovers(store: CertificateStore) -> list[Path]:
-    """Answers to challenges that are still there, and notes of them."""
+    """Answers to challenges that are still there, notes of them, and files that were never finished."""
     places = (store.folder / "challenges" / "http", store.folder / "challenges" / "alpn")
     found = [path for place in places if place.is_dir() for path in place.iterdir()]
+    found += [path for place in ("accounts", "orders") for path in (store.folder / place).rglob(".*.tmp")]
     return found + list((store.folder / "orders").rglob("challenge.json"))
 
 

@@ -244,19 +244,3 @@ def test_polls_wait_as_long_as_the_authority_asks(tmp_path: Path, store: Certifi
         issue(options_for(p), store, "a.example", clock=clock)
 
     assert max(clock.slept) in range(25, 61)
-
-
-def test_an_authority_that_never_decides_is_not_waited_for(tmp_path: Path, store: CertificateStore) -> None:
-    """The wait for a verdict ends, the order is kept, and the next attempt goes on with it."""
-    with Pebble(tmp_path / "p", environment={"PEBBLE_VA_NOSLEEP": "0", "PEBBLE_VA_SLEEPTIME": "3"}) as pebble:
-        from moorage.tls.acme import Waits
-
-        hasty = options_for(pebble, waits=Waits(validation=0.0))
-        with Doors(store, pebble.http_port):
-            errors = [refusal(hasty, store, "a.example") for _ in range(2)]
-            issued = issue(options_for(pebble), store, "a.example")
-        check(issued, "a.example", pebble.roots())
-
-        assert pebble.count("order-plz") == 1
-    assert {error.kind for error in errors} == {"serverInternal"}
-    assert "the order is kept" in errors[0].remedy

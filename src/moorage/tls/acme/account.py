@@ -72,6 +72,8 @@ class AccountFiles:
         """The account's key, made and written if there is none. Raises CertificateFailed where it cannot be used."""
         path = self.folder / "key.pem"
         with self.locked():
+            for unfinished in self.folder.glob(".*.tmp"):
+                unfinished.unlink(missing_ok=True)
             if not path.exists():
                 write_file(path, _pem(ec.generate_private_key(ec.SECP256R1())), 0o600)
         return JWKEC(key=_read_key(path))

@@ -19,7 +19,7 @@ from josepy.jwk import JWK
 from moorage.errors import CertificateFailed
 from moorage.tls.acme.certificates import general_name, load_key, new_key
 from moorage.tls.acme.options import AcmeOptions
-from moorage.tls.acme.orders import Answered, OrderFiles
+from moorage.tls.acme.orders import Answered, OrderFiles, sweep
 from moorage.tls.acme.problems import Problem, no_acme, parse_problem
 from moorage.tls.names import is_address, is_wildcard
 from moorage.tls.store import CertificateStore
@@ -185,6 +185,7 @@ class Answers:
         try:
             if answered.kind == HTTP:
                 self._store.forget_http(answered.token)
+                sweep(self._store.place("challenges/http"), answered.token)
             elif answered.kind == ALPN:
                 self._store.forget_alpn(server_name(answered.name))
             elif self._options.dns is not None:

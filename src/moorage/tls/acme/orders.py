@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import shutil
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any, Final
 
 from moorage.durable import fsync_directory, make_directory, write_file
@@ -58,6 +59,7 @@ class OrderFiles:
 
     def load(self, options: AcmeOptions, account: str) -> tuple[Order, bytes] | None:
         """The order and its key; None where there is none that fits what is wanted now."""
+        sweep(self.folder)
         try:
             document = json.loads((self.folder / "order.json").read_bytes())
             key = (self.folder / "key.pem").read_bytes()
@@ -126,6 +128,12 @@ def _order(document: dict[str, Any]) -> Order:
     if not (url is None or isinstance(url, str)) or not all(one is None or isinstance(one, int) for one in times):
         raise TypeError("not an order")
     return Order(**document)
+
+
+def sweep(folder: Path, name: str = "*") -> None:
+    """Remove what writes of file *name* that a killed process began have left in *folder* (see durable.write_file)."""
+    for path in folder.glob(f".{name}.*.tmp"):
+        path.unlink(missing_ok=True)
 
 
 def finished(order: Order, now: int, leaf: str) -> Order:
