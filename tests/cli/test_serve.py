@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
 import shutil
 import socket
+import ssl
 import stat
 import subprocess
 import time
@@ -19,7 +21,7 @@ from tests.certificates import Authority
 from tests.cli.conftest import Command
 from tests.cli.terminal import Terminal
 from tests.programs import need
-from tests.raw_http import ask, basic
+from tests.raw_http import ask, ask_raw, basic, message
 from tests.servers import COMMAND, Moorage, free_port
 from tests.volumes import Volume
 
@@ -237,6 +239,76 @@ def test_a_newer_schema_is_a_sentence(volume: Volume) -> None:
 
     assert code == 4
     assert "has revision 9999" in said
+
+
+def test_off_loopback_passwords_are_private(tmp_path: Path) -> None:
+    """Without a certificate the server makes itself one, and shows at each start what clients have to compare."""
+    options = ("--tls-name", "registry.lan", "--listen", f"0.0.0.0:{free_port()}", "--tls-plain-listen", "localhost:0")
+    shown = []
+    for _ in range(2):
+        with OnTerminal(tmp_path, *options) as server:
+            authority = ask_raw(server, message("GET", "/ca.crt")).body.decode()
+            ping = ask(server, "GET", "/v2/", context=ssl.create_default_context(cadata=authority))
+            server.interrupt()
+            server.end()
+        shown.append((server.text, server.port))
+
+    fingerprint = hashlib.sha256(ssl.PEM_cert_to_DER_cert(authority)).digest().hex(":").upper()
+    assert ping.status == 401
+    for text, port in shown:
+        assert re.search(rf"^ +{fingerprint}$", text, re.MULTILINE)
+        assert re.search(rf"^ +moorage trust registry.lan:{port}$", text, re.MULTILINE)
+    assert f"docker login registry.lan:{shown[0][1]} -u admin" in shown[0][0]
+
+
+def test_a_port_for_plain_http_that_is_in_use_is_a_sentence(tmp_path: Path) -> None:
+    """Whoever asks for it gets it, or is told why not."""
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        names = ("--tls-name", "registry.lan", "--tls-plain-listen", f"127.0.0.1:{port}")
+
+        code, said = refused(tmp_path, "--listen", f"127.0.0.1:{free_port()}", *names)
+
+    assert code == 4
+    assert said.startswith(f"moorage: port {port} is in use on 127.0.0.1")
+    assert "--tls-plain-listen" in said
+
+
+def test_a_port_for_plain_http_that_nobody_asked_for_may_be_missing(tmp_path: Path) -> None:
+    """An ordinary user's server starts without port 80, and says so."""
+    if int(Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text()) <= 80:
+        pytest.skip("every user may listen on every port here")
+    options = ("--listen", f"0.0.0.0:{free_port()}")
+
+    with Moorage(tmp_path, *options, users={"ann": "secret"}, secure=True, prefix=unprivileged()) as server:
+        server.stop()
+
+    assert [line for line in events(server) if line.startswith("nobody is sent from :80 to https: ")]
+    assert events(server, "warning", "error") == []
+
+
+def test_an_authority_that_was_spoilt_is_a_sentence(tmp_path: Path) -> None:
+    """It is not replaced by another one, which no client would know."""
+    options = (
+        "--listen",
+        f"127.0.0.1:{free_port()}",
+        "--tls-name",
+        "registry.lan",
+        "--tls-plain-listen",
+        "localhost:0",
+    )
+    with Moorage(tmp_path, *options[2:], secure=True) as server:
+        server.stop()
+    key = next((tmp_path / "data" / "moorage" / "tls" / "authority").glob("*/ca.key"))
+    key.write_text("nonsense")
+    shutil.rmtree(tmp_path / "data" / "moorage" / "tls" / "certificates")
+
+    code, said = refused(tmp_path, *options)
+
+    assert code == 4
+    assert f"the private authority in {key.parent} cannot be used" in said
 
 
 @pytest.fixture
