@@ -20,7 +20,8 @@ from moorage.tls.dns.records import Writer
 from moorage.tls.files import pair_at
 from moorage.tls.keeper import Keeper
 from moorage.tls.machine import Names, configured_names, host_names, interface_addresses
-from moorage.tls.private_ca import PrivateAuthority
+from moorage.tls.private_ca import LEAF, PrivateAuthority
+from moorage.tls.state import FILES, everything, forget
 from moorage.tls.store import CertificateStore
 from moorage.tls.watch import Watch
 
@@ -69,6 +70,23 @@ def acme_keeper(
     )
 
 
+def kept_names(settings: Settings, store: CertificateStore) -> Callable[[str], bool]:
+    """Whether the server looks after the certificate of a name now: what is left of other times worries nobody."""
+    kind, domains = settings.certificates_from, settings.tls.domains
+
+    def kept(name: str) -> bool:
+        if kind == "acme":
+            return name in domains or (is_leaf(name) and not all(map(store.has, domains)))
+        return is_leaf(name) if kind == "private" else kind == "files" and name == FILES
+
+    return kept
+
+
+def is_leaf(name: str) -> bool:
+    """Whether it is a name in the store for what the private authority signs."""
+    return name == LEAF or name.startswith(f"{LEAF}.")
+
+
 def names_of(settings: Settings) -> Names:
     """The names for which the private authority makes certificates. Raises ConfigurationError."""
     addresses = [parse_address(text) for text in settings.listen]
@@ -96,6 +114,10 @@ def _private(
     def begin() -> None:
         # Once, as the server does when it starts: the machine's names may change by themselves.
         authority.ensure(names_of(settings))
+        leaves = [leaf.name for leaf in authority.leaves()]
+        for known in everything(store):
+            if is_leaf(known.name) and known.name not in leaves:
+                forget(store, known.name)
 
     def leaves() -> list[str]:
         if until():

@@ -25,6 +25,7 @@ from moorage.tls.store import CertificateStore
 from tests.acme.pebble import Pebble
 from tests.certificates import Authority, Pair
 from tests.cli.conftest import Command, Result
+from tests.cli.terminal import Terminal
 from tests.servers import COMMAND, Moorage
 from tests.tls.hand_clock import HandClock
 from tests.tls.small_ca import SmallCa
@@ -524,6 +525,14 @@ def _shown(server: Moorage, wanted: object) -> str:
             return found
         time.sleep(0.1)
     raise AssertionError(f"it shows {found}\n{server.log_tail()}")
+
+
+def test_a_person_sees_how_it_goes(pebble: Pebble, tmp_path: Path) -> None:
+    """On a terminal each step is a line."""
+    with Terminal([COMMAND, "cert", "obtain", NAME, *words(pebble)], tmp_path) as terminal:
+        terminal.wait_for("no server runs on data: answering challenges on 127.0.0.1:")
+        terminal.wait_for(f"asking localhost:{pebble.port} about {NAME} ...")
+        terminal.wait_for("is in place, good until")
 
 
 def test_a_first_start_beside_the_command_is_kept_out(moorage: Command, pebble: Pebble, tmp_path: Path) -> None:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from cryptography import x509
 
-from moorage.certificates import certificate_chores, keepers
+from moorage.certificates import certificate_chores, keepers, kept_names
 from moorage.jobs.certificates import Watching
 from moorage.jobs.lease import LEASE_SECONDS, Leased
 from moorage.metadata.migrate import bring_up_to_date
@@ -25,6 +26,7 @@ from moorage.tls.keeper import Keeper
 from moorage.tls.pem import read_chain
 from moorage.tls.private_ca import LEAF, PrivateAuthority
 from moorage.tls.renewal import DAY
+from moorage.tls.samples import samples
 from moorage.tls.store import CertificateStore
 from tests.acme.asking import QuickClock, options_for
 from tests.acme.doors import Doors
@@ -225,9 +227,7 @@ def test_the_chore_gets_what_is_due_and_lets_go_of_the_lease(
         task = asyncio.create_task(chore.run())
         try:
             other = Leased("certificates", _never, interval=1, database=database, clock=clock, holder="other")
-            while not store.has(NAME):
-                assert not task.done()
-                await asyncio.sleep(0.05)
+            await _until(lambda: store.has(NAME))
             for _ in range(int(LEASE_SECONDS * 20)):
                 if await other.take():
                     return True
@@ -240,6 +240,77 @@ def test_the_chore_gets_what_is_due_and_lets_go_of_the_lease(
 
     with Doors(store, pebble.http_port):
         assert asyncio.run(scenario())
+
+
+def test_two_servers_on_one_store_make_one_order(pebble: Pebble, store: CertificateStore, tmp_path: Path) -> None:
+    """Replicas share the lease: one gets the certificate, and the other finds it."""
+    settings = Settings(
+        data=tmp_path,
+        tls=Tls(domains=(NAME,)),
+        acme=Acme(directory=pebble.directory, ca_file=pebble.ca_file, profile="default"),
+        listen=("127.0.0.1:5000",),
+    )
+    made = "orders in the db"
+    before = pebble.count(made)
+    clocks = [QuickClock(), QuickClock()]
+
+    async def scenario() -> None:
+        await bring_up_to_date(None, tmp_path)
+        databases = [open_database(None, tmp_path) for _ in range(2)]
+        tasks = [
+            asyncio.create_task(chore.run())
+            for number, database in enumerate(databases)
+            for chore in certificate_chores(settings, store, database, clocks[number], f"server {number}")
+        ]
+        await _until(lambda: state.load(store, NAME).ask_again > 0)
+        looks = [len(clock.slept) for clock in clocks]
+        await _until(lambda: all(len(clock.slept) > seen + 3 for clock, seen in zip(clocks, looks, strict=True)))
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+        for database in databases:
+            await database.close()
+
+    with Doors(store, pebble.http_port):
+        asyncio.run(scenario())
+
+    assert store.has(NAME)
+    assert pebble.count(made) - before == 1
+
+
+@pytest.mark.parametrize(
+    ("settings", "kept"),
+    [
+        (Settings(tls=Tls(domains=(NAME,)), listen=(":443",)), {NAME, "private", "private.2"}),
+        (Settings(tls=Tls(names=("registry.lan",))), {"private", "private.2"}),
+        (Settings(tls=Tls(certificate=Path("c"), key=Path("k"))), {"_files"}),
+        (Settings(), set()),
+    ],
+)
+def test_monitoring_hears_only_of_what_is_kept_now(store: CertificateStore, settings: Settings, kept: set[str]) -> None:
+    """A domain that was taken out of the settings, or files that were used once, wake nobody when they expire."""
+    for name in (NAME, "gone.example.com", "private", "private.2", state.FILES):
+        state.save(store, name, state.State(serial="1f", not_after=1))
+
+    told = {one.labels["name"] for one in samples(store, kept_names(settings, store))}
+
+    assert told == {name.removeprefix("_") for name in kept}
+
+
+def test_the_private_leaf_is_forgotten_once_every_domain_has_its_own(store: CertificateStore) -> None:
+    """It is not renewed any more, and its end is of no interest."""
+    settings = Settings(tls=Tls(domains=(NAME,)), listen=(":443",))
+    state.save(store, LEAF, state.State(serial="1f", not_after=1))
+    store.put(NAME, b"x", b"y", now=1)
+
+    assert list(samples(store, kept_names(settings, store))) == []
+
+
+async def _until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.05)
 
 
 async def _never() -> bool:

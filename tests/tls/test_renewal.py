@@ -184,6 +184,28 @@ def test_after_a_failure_the_staging_server_is_asked_first() -> None:
 
 
 @given(
+    st.integers(HOUR, 400 * DAY),
+    st.one_of(st.none(), st.tuples(st.integers(0, 2 * NOW), st.integers(0, 100 * DAY))),
+    st.integers(0, 100),
+)
+def test_whatever_an_authority_says_the_end_is_not_reached(
+    lifetime: int, window: tuple[int, int] | None, drawn: int
+) -> None:
+    """Of any lifetime, a twentieth at least is left when the certificate is due, and a certificate has one plan."""
+    known = placed(lifetime / DAY, obtained=0, not_before=NOW)
+    if window is not None:
+        begin, length = window
+        known = renewal.advised(
+            known, Window(begin, begin + length, NOW), NOW, lambda start, end: start + (end - start) * drawn // 100
+        )
+
+    at = step(known).at
+
+    assert at <= known.not_after - known.lifetime // 20
+    assert at == step(known, NOW + lifetime // 2).at
+
+
+@given(
     st.lists(st.tuples(st.sampled_from(["dns", "unreachable", "connection"]), st.booleans()), max_size=60),
     st.booleans(),
 )

@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 
 from moorage.app import Folders
-from moorage.certificates import acme_keeper
+from moorage.certificates import acme_keeper, kept_names
 from moorage.cli.tables import moment, number, rfc3339
 from moorage.cli.volume import Volume, owner
 from moorage.clock import SystemClock
@@ -15,7 +15,6 @@ from moorage.tls import renewal, state
 from moorage.tls.files import pair_at
 from moorage.tls.names import parse_certificate_name
 from moorage.tls.pem import Chain, day, read_file, read_pair
-from moorage.tls.private_ca import LEAF
 from moorage.tls.renewal import DAY, HOUR, Step
 from moorage.tls.state import State
 from moorage.tls.store import CertificateStore, Pair
@@ -74,7 +73,7 @@ class Entry:
     def renewal(self, now: int) -> str:
         """When it is renewed next, or tried again."""
         if self.step is None:
-            return "by others"
+            return "by others" if self.name == state.FILES else "by nobody"
         return "now" if self.step.at <= now else moment(self.step.at)
 
     def condition(self, now: int) -> str:
@@ -188,8 +187,10 @@ def as_json(entry: Entry, now: int) -> dict[str, object]:
 
 def plan_in_words(entry: Entry, now: int) -> str:
     """When it is renewed, and why then."""
-    if entry.step is None:
+    if entry.step is None and entry.name == state.FILES:
         return "by whatever made it; the server loads it again when the files change"
+    if entry.step is None:
+        return "by nobody: no setting of this server asks for it"
     when = "now" if entry.step.at <= now else f"{moment(entry.step.at)} UTC"
     if entry.state.failures:
         first = "" if entry.step.where == "production" else ", at the staging server first"
@@ -199,12 +200,12 @@ def plan_in_words(entry: Entry, now: int) -> str:
 
 def _keeper_of(volume: Volume, store: CertificateStore, name: str) -> str | None:
     """The title of the issuer that renews *name*; None where nobody does."""
-    if name in volume.settings.tls.domains:
-        return acme_keeper(volume.settings, (name,), store, SystemClock()).issuer.title
-    private = name == LEAF or name.startswith(f"{LEAF}.")
+    settings = volume.settings
+    if name in settings.tls.domains:
+        return acme_keeper(settings, (name,), store, SystemClock()).issuer.title
     # What the server was told on its command line cannot be seen here, but what it has done can.
-    told = volume.settings.certificates_from == "acme" and not private
-    return None if told else (state.load(store, name).tried or None)
+    told = settings.certificates_from is not None
+    return None if told and not kept_names(settings, store)(name) else (state.load(store, name).tried or None)
 
 
 def _entry(store: CertificateStore, name: str, pair: Pair, issuer: str | None, now: int) -> Entry:

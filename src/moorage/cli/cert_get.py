@@ -15,7 +15,7 @@ from typing import Any, Final
 import click
 
 from moorage.app import Folders
-from moorage.certificates import acme_keeper, keepers
+from moorage.certificates import acme_keeper, is_leaf, keepers
 from moorage.cli.cert_facts import parsed, require_owner
 from moorage.cli.exit_codes import exit_code
 from moorage.cli.settings_options import config_option, options_for
@@ -32,7 +32,6 @@ from moorage.settings.native import from_environment, load_native
 from moorage.tls import state
 from moorage.tls.keeper import Keeper
 from moorage.tls.pem import day
-from moorage.tls.private_ca import LEAF
 from moorage.tls.store import CertificateStore
 
 Hold = Callable[[Callable[[], Awaitable[bool]]], Awaitable[bool]]
@@ -108,9 +107,9 @@ def _get(
 
 def _public(settings: Settings, store: CertificateStore, wanted: Sequence[str], *, new: bool) -> Sequence[str]:
     """The names to ask an ACME server for where the settings name none. Raises UserError."""
-    ours = [name for name in store.names() if not _is_private(name)]
+    ours = [name for name in store.names() if not is_leaf(name)]
     if wanted:
-        public = [name for name in wanted if not _is_private(name)]
+        public = [name for name in wanted if not is_leaf(name)]
         for name in public:
             if not new and name not in ours:
                 raise UserError(f"there is no certificate for {name}{_near(name, ours)}; moorage cert obtain gets one")
@@ -163,7 +162,7 @@ async def _run(volume: Volume, work: Sequence[tuple[Keeper, str]], *, served: bo
 
     async with AsyncExitStack() as stack:
         hold = await stack.enter_async_context(_alone(volume))
-        if not served and any(not _is_private(name) for _, name in work):
+        if not served and any(not is_leaf(name) for _, name in work):
             await _open_door(stack, volume)
         if not await hold(each):
             raise UserError("another process has taken over getting certificates: give the command again")
@@ -259,7 +258,3 @@ def _say(text: str) -> None:
     """On a terminal: people wait, programs do not."""
     if sys.stderr.isatty():
         click.echo(f"moorage: {text} ...", err=True)
-
-
-def _is_private(name: str) -> bool:
-    return name == LEAF or name.startswith(f"{LEAF}.")

@@ -8,6 +8,7 @@ from functools import partial
 
 from moorage import __version__
 from moorage.app import Application
+from moorage.certificates import kept_names
 from moorage.clock import SystemClock
 from moorage.message import Face, header_lines
 from moorage.observe.metrics import Sample
@@ -58,7 +59,7 @@ async def open_faces(settings: Settings, surroundings: Surroundings) -> Faces:
         registry=application.face(public),
         plain=Redirect(public, surroundings.port),
         aside=Misdirected(public),
-        metrics=Metrics(partial(_samples, store, surroundings.started), settings.metrics.path),
+        metrics=Metrics(partial(_samples, settings, store, surroundings.started), settings.metrics.path),
         close=application.database.close,
     )
 
@@ -88,7 +89,7 @@ def _public(settings: Settings, store: CertificateStore, surroundings: Surroundi
     )
 
 
-def _samples(store: CertificateStore, started: int) -> Iterator[Sample]:
+def _samples(settings: Settings, store: CertificateStore, started: int) -> Iterator[Sample]:
     yield Sample("moorage_build_info", 1, {"version": __version__}, "Which version runs.")
     yield Sample("process_start_time_seconds", started / 1e6, {}, "When the server was started, by Unix time.")
-    yield from samples(store)
+    yield from samples(store, kept_names(settings, store))

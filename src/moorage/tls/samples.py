@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from moorage.observe.metrics import Sample
@@ -12,13 +12,15 @@ from moorage.tls.store import CertificateStore
 _MICROSECONDS: Final = 1_000_000
 
 
-def samples(store: CertificateStore) -> Iterator[Sample]:
-    """Of every certificate: when it ends, when it is to be renewed, and how often that has failed.
+def samples(store: CertificateStore, kept: Callable[[str], bool] = lambda name: True) -> Iterator[Sample]:
+    """Of every certificate whose name is *kept*: when it ends, when it is to be renewed, and how often that has failed.
 
     The label *name* is the domain; "files" for the pair that `tls.certificate` names, and "private" or "private.2" for
     those of the private authority. *issuer* is who signed it. Times are Unix times in seconds.
     """
     for known in state.everything(store):
+        if not kept(known.name):
+            continue
         labels = {"name": known.name.lstrip("_") if known.name == state.FILES else known.name}
         if known.serial:
             yield Sample(
