@@ -10,6 +10,7 @@ import pytest
 
 from moorage.doctor.finding import Verdict
 from tests.doctor.fixtures import HOST, Canned, Table, options, the, troubles, walked
+from tests.programs import lacking
 from tests.servers import free_port
 
 
@@ -30,6 +31,17 @@ def full(address: str = "127.0.0.1") -> Iterator[int]:
         finally:
             for client in waiting:
                 client.close()
+
+
+def own_address() -> str:
+    """An address of this machine beside loopback."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))
+        except OSError:
+            lacking("this machine has no address beside loopback")
+        address: str = probe.getsockname()[0]
+        return address
 
 
 def test_a_closed_port_is_refused() -> None:
@@ -137,8 +149,9 @@ def test_a_port_that_takes_connections_and_says_nothing_is_named(scheme: str) ->
 
 def test_plain_http_beyond_this_machine_is_a_warning() -> None:
     """It works, and shows passwords to whoever listens in."""
-    with Canned() as server:
-        found = walked(options(server.url), "tls")
+    with Canned(address=own_address()) as server:
+        names = Table({HOST: (own_address(),)}, {})
+        found = walked(options(server.url, names=names), "tls")
 
     [(step, verdict, what)] = troubles(found)
     assert (step, verdict) == ("tls", "warning")

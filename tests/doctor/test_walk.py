@@ -128,7 +128,8 @@ def test_colour_changes_nothing_but_colour() -> None:
     ("findings", "line"),
     [
         ((ok("a"), ok("b")), "all is well: 2 things looked at"),
-        ((ok("a"), skipped("b")), "all is well: 1 thing looked at; not looked at: s"),
+        ((ok("a"), skipped("b")), "all is well: 1 thing looked at"),
+        ((skipped("a"), skipped("b")), "all is well: 0 things looked at; not looked at: s"),
         ((ok("a"), warning("b", "")), "1 warning, 1 well"),
         ((wrong("a", ""), wrong("b", ""), warning("c", "")), "2 things are wrong, 1 warning, 0 well"),
     ],

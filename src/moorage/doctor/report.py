@@ -61,7 +61,9 @@ def summary(findings: Sequence[Finding]) -> str:
 
 
 def _not_looked_at(findings: Sequence[Finding]) -> str:
-    names = dict.fromkeys(finding.step for finding in findings if finding.verdict is Verdict.SKIPPED)
+    """Steps of which nothing at all was looked at."""
+    seen = {finding.step for finding in findings if finding.verdict is not Verdict.SKIPPED}
+    names = dict.fromkeys(finding.step for finding in findings if finding.step not in seen)
     return f"; not looked at: {', '.join(names)}" if names else ""
 
 

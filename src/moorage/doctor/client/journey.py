@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from moorage.doctor.client.http import Answer, Line
 from moorage.doctor.client.names import Address
 from moorage.doctor.client.target import Options, Target
+from moorage.errors import UserError
 
 
 @dataclass(slots=True)
@@ -83,6 +84,28 @@ def verifying(options: Options, *, system: bool = True) -> ssl.SSLContext:
         context.load_default_certs()
     _show_certificate(context, options)
     return context
+
+
+def require_files(options: Options) -> None:
+    """Raises UserError for files of authorities, certificates or keys that cannot be used."""
+    if options.ca_file is not None:
+        try:
+            verifying(options, system=False).load_verify_locations(options.ca_file)
+        except OSError as error:  # ssl.SSLError is one
+            raise UserError(f"{options.ca_file}: {_why(error)}: it has to hold certificates in PEM") from None
+    if options.client_certificate is not None:
+        certificate, key = options.client_certificate
+        try:
+            unverified(options)
+        except OSError as error:
+            raise UserError(
+                f"{certificate} and {key}: {_why(error)}: they have to be a certificate and its own key, in PEM and"
+                " without a password"
+            ) from None
+
+
+def _why(error: OSError) -> str:
+    return (error.reason or "not to be used") if isinstance(error, ssl.SSLError) else error.strerror or str(error)
 
 
 def _show_certificate(context: ssl.SSLContext, options: Options) -> None:

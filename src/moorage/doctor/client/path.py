@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from functools import partial
 
 from moorage.doctor.client import api, image, login, proxy, reach, resolution, tls, trust
-from moorage.doctor.client.journey import Journey
+from moorage.doctor.client.journey import Journey, require_files
 from moorage.doctor.client.scratch import Image, Scratch, make_image
 from moorage.doctor.client.target import Options
 from moorage.doctor.finding import Finding, skipped
@@ -17,7 +17,11 @@ Work = Callable[[Journey, Scratch, Image], AsyncIterator[Finding]]
 
 
 def client_steps(options: Options) -> list[Step]:
-    """The steps of one walk; they share what they learn, so a second walk needs new ones."""
+    """The steps of one walk; they share what they learn, so a second walk needs new ones.
+
+    Raises UserError for files of *options* that cannot be used.
+    """
+    require_files(options)
     journey = Journey(options)
     scratch, tiny = Scratch(journey), make_image()
 

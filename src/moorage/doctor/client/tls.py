@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from moorage.doctor.client.http import Answer, Line, Silence
 from moorage.doctor.client.journey import Journey, unverified
-from moorage.doctor.client.names import Address
+from moorage.doctor.client.names import Address, kind_of
 from moorage.doctor.finding import Finding, ok, warning, wrong
 
 _OLD: Final = frozenset({"SSLv3", "TLSv1", "TLSv1.1"})
@@ -264,8 +264,7 @@ async def _plain(journey: Journey) -> AsyncIterator[Finding]:
     if first is None:
         yield _no_http(journey, trouble)
         return
-    loopback = target.host == "localhost" or (target.address is not None and target.address.is_loopback)
-    if loopback:
+    if all(kind_of(one) == "loopback" for one in journey.reachable):
         yield ok("plain HTTP, which never leaves this machine", address=address)
     else:
         yield warning(
