@@ -179,7 +179,10 @@ class Application:
         def leased(name: str, chore: Callable[[], Awaitable[bool]], interval: float) -> Leased:
             return Leased(name, chore, interval=interval, database=self.database, clock=self.clock, holder=self._holder)
 
-        keeper = TreeKeeper(self.database, self.links(), self.clock, lambda: Comparison(self.volume()))
+        def compare(asked: bool) -> Comparison:  # noqa: FBT001 - called by place
+            return Comparison(self.volume(), thorough=asked)
+
+        keeper = TreeKeeper(self.database, self.links(), self.clock, compare)
         chores: list[Chore] = [leased("links", keeper.work, _LINKS_SECONDS)]
         if purge.enabled:
             sweep = UploadPurge(self.database, self.store, self.clock, age=purge.age, dry_run=purge.dry_run).sweep

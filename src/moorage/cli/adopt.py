@@ -83,7 +83,7 @@ async def _survey(volume: Volume, *, verify: bool) -> Report:
     async with _database(volume) as database:
         with ProgressLine() as progress:
             compared = _compared(volume, database, me="survey")
-            return await Comparison(compared, dry_run=True, verify=verify, progress=progress).run()
+            return await Comparison(compared, dry_run=True, verify=verify, thorough=True, progress=progress).run()
 
 
 async def _do(volume: Volume, *, verify: bool) -> Report:
@@ -99,7 +99,8 @@ async def _do(volume: Volume, *, verify: bool) -> Report:
             while await application.links().work_off():
                 pass
             with ProgressLine() as progress:
-                report = await Comparison(application.volume(), verify=verify, progress=progress).run()
+                comparison = Comparison(application.volume(), verify=verify, thorough=True, progress=progress)
+                report = await comparison.run()
             while await application.links().work_off():
                 pass
         finally:

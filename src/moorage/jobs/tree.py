@@ -27,9 +27,11 @@ _REST: Final = 60_000_000
 
 
 class TreeKeeper:
-    """The chore of whoever holds the tree's lease; *compare* makes a comparison of it."""
+    """The chore of whoever holds the tree's lease; *compare* makes a comparison, thorough where somebody asked."""
 
-    def __init__(self, database: Database, links: LinkWriter, clock: Clock, compare: Callable[[], Comparison]) -> None:
+    def __init__(
+        self, database: Database, links: LinkWriter, clock: Clock, compare: Callable[[bool], Comparison]
+    ) -> None:
         self._database = database
         self._links = links
         self._clock = clock
@@ -72,7 +74,7 @@ class TreeKeeper:
         return state.wanted_at > state.compared_at
 
     def _begin(self) -> None:
-        self._comparison = self._compare()
+        self._comparison = self._compare(self._compared)
         self._steps = self._comparison.steps()
         self._begun = self._told = time.monotonic()
 

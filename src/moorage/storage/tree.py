@@ -295,7 +295,8 @@ class ClassicTree:
         found.files += 1
         target = _parse(text)
         if target is None:
-            found.troubles.append(_broken(path, text))
+            broken = _broken(path, text)
+            found.troubles.append(Trouble(Flaw.TAG_WITHOUT_CURRENT, path, broken.detail or broken.flaw.value))
             return None
         return Link(target, written)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -79,13 +79,20 @@ class _Step:
 class Comparison:
     """One comparison of the tree with the database, in steps.
 
-    *dry_run* only reports. *verify* reads all blobs that are new, else only their sizes are looked at. Nobody else may
+    *dry_run* only reports. *verify* reads all blobs that are new, else only their sizes are looked at. *thorough* reads
+    also the tags that nobody has written since we did, as it seems by their times. Nobody else may
     write links while a step runs; between two, whoever keeps the tree may. What was done stays done when it is given
     up in the middle, and the next one goes through it quickly.
     """
 
     def __init__(
-        self, volume: Volume, *, dry_run: bool = False, verify: bool = False, progress: Progress | None = None
+        self,
+        volume: Volume,
+        *,
+        dry_run: bool = False,
+        verify: bool = False,
+        thorough: bool = False,
+        progress: Progress | None = None,
     ) -> None:
         self.report = Report()
         self.total = 0
@@ -94,6 +101,7 @@ class Comparison:
         self._database = volume.database
         self._tree = volume.tree
         self._dry_run = dry_run
+        self._thorough = thorough
         self._progress = progress or NoProgress()
         self._contents = Contents(volume.tree, volume.manifest_bytes, verify=verify)
         self._counted: set[bytes] | None = set() if dry_run else None
@@ -105,7 +113,7 @@ class Comparison:
             pass
         return self.report
 
-    async def steps(self) -> AsyncIterator[None]:
+    async def steps(self) -> AsyncGenerator[None, None]:
         """Go through the tree, then through what only the database has; each step takes about half a second.
 
         Raises Unavailable where database or disk cannot be used at all.
@@ -217,7 +225,7 @@ class Comparison:
     ) -> tuple[Plan, RepositoryLinks]:
         """Plan one repository: first the rows are read and then the tree, which is never ahead of them."""
         rows = Rows() if first else await read_rows(self._database, name)
-        links = self._tree.repository(name, rows.known, since, parts)
+        links = self._tree.repository(name, rows.known, 0 if self._thorough else since, parts)
         if not first and links.tags.keys() - rows.tags.keys():
             rows.deleted = await deleted_tags(self._database, name)
         for trouble in links.troubles:
