@@ -161,7 +161,7 @@ def test_the_tutorials_own_line(docker: Docker, tmp_path: Path, cable: Cable) ->
     )
     try:
         docker.await_health("registry")
-        users = docker("top", "registry", "-eo", "uid,args").splitlines()[1:]
+        users = docker("top", "registry", "-eo", "uid,pid,args").splitlines()[1:]
         assert sorted({line.split()[0] for line in users}) == ["0", "10001"]
         assert sum(line.split()[0] == "0" for line in users) == 2, users
         login = ("login", "--username", "alice", "--password-stdin", NAME)
