@@ -10,6 +10,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -77,6 +78,29 @@ def test_an_imported_certificate_is_there_and_can_be_taken_out_again(
     assert (tmp_path / "out" / "privkey.pem").read_bytes() == pair.key.read_bytes()
     for key in (tmp_path / "out" / "privkey.pem", store.pair(NAME).key):
         assert key.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize(
+    ("written", "stored"),
+    [
+        ("*.example.com", "*.example.com"),
+        ("2001:DB8::0:1", "2001:db8::1"),
+        ("192.0.2.7", "192.0.2.7"),
+        ("Büro.example.com.", "xn--bro-hoa.example.com"),
+    ],
+)
+def test_every_kind_of_name_comes_and_goes(
+    volume: Volume, moorage: Command, authority: Authority, tmp_path: Path, written: str, stored: str
+) -> None:
+    """Wildcards, addresses and names beyond ASCII are imported, listed, shown and exported under one name."""
+    imported = import_(moorage, authority.issue(stored), written)
+    (listed,) = json.loads(moorage("cert", "list", "--json").out)
+    shown = moorage("cert", "show", written)
+    exported = moorage("cert", "export", written, "--to", tmp_path / "out")
+
+    assert (imported.code, shown.code, exported.code) == (0, 0, 0), imported.err + shown.err
+    assert (listed["name"], listed["names"]) == (stored, [stored])
+    assert shown.out.splitlines()[0] == f"name:         {stored}"
 
 
 def test_an_export_overwrites_nothing_unless_it_is_told_to(
@@ -465,6 +489,42 @@ def test_a_typo_in_a_name_that_is_kept_is_told(moorage: Command, pebble: Pebble,
     assert (
         "a.exmaple.com is not among the names of this server (tls.domains); did you mean a.example.com?" in result.err
     )
+
+
+@pytest.mark.parametrize(
+    ("command", "says"),
+    [
+        (
+            ("renew",),
+            "the certificate for a.example.com is from ca.lan:9000, and these settings name acme-v02.api.letsenc",
+        ),
+        (("renew", NAME), "give the server's own --config, or the same --acme-directory"),
+        (("obtain", NAME), "is from ca.lan:9000"),
+        (("renew", "a.exmaple.com"), "there is no certificate for a.exmaple.com; did you mean a.example.com?"),
+        (("renew", "private"), "private is not among the names of this server"),
+    ],
+)
+def test_no_other_authority_is_asked_by_mistake(
+    volume: Volume, moorage: Command, store: CertificateStore, pair: Pair, command: tuple[str, ...], says: str
+) -> None:
+    """A server that was told its authority on the command line is known by what it has done; nothing is asked for."""
+    import_(moorage, pair)
+    state.save(store, NAME, replace(state.load(store, NAME), tried="ca.lan:9000"))
+    before = snapshot(store.folder)
+
+    result = moorage("cert", *command)
+
+    assert result.code == 6
+    assert says in result.err
+    assert snapshot(store.folder) == before
+
+
+def test_without_a_domain_the_command_says_what_lacks(volume: Volume, moorage: Command) -> None:
+    """Nothing is configured, nothing is there."""
+    result = moorage("cert", "renew")
+
+    assert result.code == 6
+    assert "no setting names a domain: say which (NAME), or give the server's own --config and --data" in result.err
 
 
 def test_the_command_waits_for_whoever_gets_certificates(volume: Volume, pebble: Pebble, tmp_path: Path) -> None:

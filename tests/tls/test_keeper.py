@@ -12,7 +12,7 @@ import pytest
 from cryptography import x509
 
 from moorage.errors import CertificateFailed
-from moorage.tls import state
+from moorage.tls import renewal, state
 from moorage.tls.issuer import Issued, Window
 from moorage.tls.keeper import Keeper
 from moorage.tls.pem import read_chain
@@ -310,6 +310,27 @@ def test_a_process_that_dies_in_every_try_comes_to_a_rest(world: World) -> None:
     world.clock.go_on(hours=1)
     world.work()
     assert world.store.has(NAME)
+
+
+def test_a_process_that_died_behind_the_new_certificate_orders_no_second_one(world: World) -> None:
+    """Killed between the certificate and the note about it: the next process finds the one and makes up the other."""
+    keeper = world.work()
+    begun = renewal.begun(world.known(), world.clock.now())
+    state.save(world.store, NAME, begun)
+    issued = asyncio.run(world.ca.issue(NAME))
+    world.store.put(NAME, issued.chain, issued.key, now=world.clock.now() + 1)
+    made = len(world.ca.tried)
+
+    for _ in range(5):
+        world.work()
+        world.work(keeper)
+        world.clock.go_on(days=10)
+
+    assert len(world.ca.tried) == made
+    assert world.known().serial == f"{world.serial():x}"
+    world.clock.go_on(days=12)
+    world.work()
+    assert len(world.ca.tried) == made + 1
 
 
 def test_the_end_of_the_server_in_a_try_counts_for_nothing(world: World) -> None:
