@@ -283,7 +283,7 @@ def test_certbots_folder_is_well_as_it_is(live: Path, tmp_path: Path) -> None:
 
 def leaf_of(folder: Path) -> CertificateFacts:
     """The facts of a folder's certificate."""
-    leaf = read_leaf(folder / "fullchain.pem")
+    leaf = read_leaf(folder / "fullchain.pem", me())
     assert leaf is not None
     return leaf
 

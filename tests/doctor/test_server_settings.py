@@ -127,6 +127,13 @@ def test_settings_that_are_refused_are_named_with_their_line(tmp_path: Path) -> 
     assert one.blocks
 
 
+def test_a_user_that_does_not_exist_is_named() -> None:
+    """The server would not start."""
+    one = only(looked(options={"run_as": "no-such-user"}))
+
+    assert "there is no user no-such-user on this machine" in one.what
+
+
 def on(data: Path, file: Path | None = None) -> Loaded:
     """Settings for a data folder."""
     return load_native(file, {}, {"data": str(data)})

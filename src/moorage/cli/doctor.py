@@ -11,11 +11,14 @@ from typing import Any, Final
 
 import click
 
+from moorage.cli.doctor_server import refuse_with_client, server_options, split, steps_of_server
 from moorage.cli.password import password_from_stdin
+from moorage.cli.settings_options import settings_source
 from moorage.cli.tables import echo_json
-from moorage.doctor.client.names import SystemNames, parse_name_server
+from moorage.doctor.client.names import Names, SystemNames, parse_name_server
 from moorage.doctor.client.path import client_steps
 from moorage.doctor.client.target import Login, Options, Target, parse_target
+from moorage.doctor.engines.steps import engine_steps
 from moorage.doctor.finding import Finding, Verdict, as_json
 from moorage.doctor.report import Style, summary
 from moorage.doctor.walk import Step, tally, walk
@@ -28,7 +31,11 @@ _SLOW_SECONDS: Final = 75.0
 _FILE: Final = click.Path(path_type=Path, exists=True, dir_okay=False)
 
 
-@click.command(epilog="Example: moorage doctor --client https://registry.example.com --user ann --password-stdin")
+@click.command(
+    params=server_options(),
+    epilog="Example: moorage doctor --client https://registry.example.com --user ann --password-stdin",
+)
+@settings_source
 @click.option("--client", "url", metavar="URL", help="Examine the registry at this URL as its clients see it.")
 @click.option("--user", metavar="NAME", help="Log in as this user; without it nothing is pushed, unless anybody may.")
 @click.option("--password-stdin", is_flag=True, help="Read the password from standard input; a newline ends it.")
@@ -45,18 +52,33 @@ _FILE: Final = click.Path(path_type=Path, exists=True, dir_okay=False)
 @click.option("--timeout", default=10.0, show_default=True, help="How many seconds an answer may take.")
 @click.option("--thorough", is_flag=True, help="Also try an upload so slow that impatient proxies cut it (75 s).")
 @click.option("--json", "json", is_flag=True, help="Print JSON, for programs.")
-def doctor(*, url: str | None, json: bool, **given: Any) -> None:
+def doctor(*, url: str | None, json: bool, file: Path | None, config: Path | None, classic: bool, **given: Any) -> None:
     """Walk the whole path to a registry, and say of each step how it is, what that means and how to mend it.
 
-    With --client it works from any machine that clients run on. The exit code is 0 only when all is well.
+    Where the server runs, give the options and variables of its `moorage serve`, FILE included; all of them are
+    understood. With --client it works from any machine that clients run on. The exit code is 0 only when all is well.
     """
-    if url is None:
-        raise click.UsageError("say which registry: --client https://registry.example.com")
-    examine(client_steps(_client_options(url, **given)), json=json)
+    settings, given = split(given)
+    if url is not None:
+        refuse_with_client(file, config, classic=classic, settings=settings)
+        target = parse_target(url)
+        steps = client_steps(_client_options(target, SystemNames(), **given))
+        examine([*steps, *engine_steps(target, timeout=given["timeout"])], json=json)
+        return
+
+    def client(target: Target, names: Names, ca_file: Path | None) -> Sequence[Step]:
+        return client_steps(_client_options(target, names, **{**given, "ca_file": given["ca_file"] or ca_file}))
+
+    servers = tuple(map(parse_name_server, given["resolvers"]))
+    steps = steps_of_server(
+        file, config, classic=classic, settings=settings, client=client, resolvers=servers, timeout=given["timeout"]
+    )
+    examine(steps, json=json)
 
 
 def _client_options(
-    url: str,
+    target: Target,
+    names: Names,
     *,
     user: str | None,
     password_stdin: bool,
@@ -68,10 +90,9 @@ def _client_options(
 ) -> Options:
     if (cert is None) != (key is None):
         raise click.UsageError("--cert and --key are given together")
-    target = parse_target(url)
     return Options(
         target=target,
-        names=SystemNames(),
+        names=names,
         login=_login(target, user, password_stdin=password_stdin),
         repository=_repository(given["repository"]),
         resolvers=tuple(map(parse_name_server, resolvers)),

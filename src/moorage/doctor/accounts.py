@@ -84,7 +84,9 @@ def group_name(gid: int) -> str:
 def acting_as(user: Account) -> Iterator[None]:
     """What happens within happens with *user*'s rights, as far as this process may take them.
 
-    Root becomes that user and takes its own rights back at the end; whoever is not root stays who he is.
+    Root becomes that user and takes its own rights back at the end; whoever is not root stays who he is. It is the
+    whole process that changes, so nothing may wait or be yielded within, nor anything be imported, which may lie where
+    that user cannot come: only files are read, written and looked at.
     """
     if user.is_me or os.geteuid() != 0:
         yield

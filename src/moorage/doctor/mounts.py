@@ -101,9 +101,17 @@ def mount_of(path: Path, mounts: Sequence[Mount]) -> Mount | None:
     return max(enumerate(holding), key=lambda pair: (len(pair[1].point.parts), pair[0]), default=(0, None))[1]
 
 
-def in_container() -> bool:
-    """Whether an engine says that it made this root file system."""
-    return any(os.path.exists(mark) for mark in _CONTAINER_MARKS) or bool(os.environ.get("KUBERNETES_SERVICE_HOST"))
+def in_container(mounts: Sequence[Mount] | None = None) -> bool:
+    """Whether this is a container: an engine's mark is there, and the root is what engines make of one.
+
+    The mark alone stays in images that were turned into whole machines.
+    """
+    if os.environ.get("KUBERNETES_SERVICE_HOST"):
+        return True
+    if not any(os.path.exists(mark) for mark in _CONTAINER_MARKS):
+        return False
+    root = mount_of(Path("/"), read_mounts() if mounts is None else mounts)
+    return root is None or root.kind in _LAYERED or root.root != "/"
 
 
 def _unescape(field: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -43,18 +44,17 @@ def look_at_states(settings: Settings, store: CertificateStore, around: Surround
     """Each domain's certificate, and what became of the last attempts."""
     issuer = urlsplit(settings.acme.directory).netloc
     for domain in settings.tls.domains:
-        with acting_as(around.user):
-            try:
-                (store.folder / "states").stat()
-            except PermissionError:
-                yield skipped(
-                    f"{store.folder} can be seen by {around.user.name} and root alone",
-                    f"Give the command as that user: sudo -u {around.user.name} moorage doctor",
-                )
-                return
-            except OSError:
-                pass
-            has, known = store.has(domain), state.load(store, domain)
+        try:
+            with acting_as(around.user):
+                if store.folder.exists():
+                    os.listdir(store.folder)
+                has, known = store.has(domain), state.load(store, domain)
+        except OSError:
+            yield skipped(
+                f"{store.folder} can be seen by {around.user.name} and root alone",
+                f"Give the command as that user: sudo -u {around.user.name} moorage doctor",
+            )
+            return
         if has:
             chain = read_files(store.pair(domain), around)
             if isinstance(chain, Finding):

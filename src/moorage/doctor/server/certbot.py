@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from moorage.doctor.accounts import me
 from moorage.doctor.finding import Finding, ok, skipped, warning
 from moorage.doctor.server.certificate_files import day, read_leaf
 from moorage.settings.listen import TcpAddress, parse_address
@@ -107,7 +108,7 @@ def look_for_newer(path: Path, leaf: CertificateFacts, home: Path = HOME) -> Ite
     except OSError:
         return
     for folder in folders:
-        newer = read_leaf(folder / "fullchain.pem")
+        newer = read_leaf(folder / "fullchain.pem", me())
         if newer and set(newer.names) == set(leaf.names) and newer.not_after > leaf.not_after:
             yield warning(
                 f"{path} is a copy, and {folder} has been renewed since (until {day(newer.not_after)})",

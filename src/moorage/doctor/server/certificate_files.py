@@ -41,12 +41,12 @@ class Surroundings:
 
 def read_files(pair: Pair, around: Surroundings) -> Chain | Finding:
     """The chain of *pair*, or what is wrong with the two files."""
-    with acting_as(around.user):
-        try:
+    try:
+        with acting_as(around.user):
             chain, key = read_file(pair.chain), read_file(pair.key)
-            return read_pair(chain, key, chain_source=str(pair.chain), key_source=str(pair.key))
-        except ConfigurationError as error:
-            return _unusable(error, pair, around)
+        return read_pair(chain, key, chain_source=str(pair.chain), key_source=str(pair.key))
+    except ConfigurationError as error:
+        return _unusable(error, pair, around)
 
 
 def _unusable(error: ConfigurationError, pair: Pair, around: Surroundings) -> Finding:
@@ -233,10 +233,12 @@ def _judge_mounts(pair: Pair, around: Surroundings) -> Iterator[Finding]:
             return
 
 
-def read_leaf(path: Path) -> CertificateFacts | None:
-    """The first certificate in a file; None where there is none to be had."""
+def read_leaf(path: Path, user: Account) -> CertificateFacts | None:
+    """The first certificate in a file that *user* can read; None where there is none to be had."""
     try:
-        return read_chain(read_file(path), str(path)).leaf
+        with acting_as(user):
+            data = read_file(path)
+        return read_chain(data, str(path)).leaf
     except ConfigurationError:
         return None
 

@@ -54,7 +54,8 @@ def _files(settings: Settings, around: Surroundings) -> Iterator[Finding]:
     if around.container:
         return  # who renews it works on the host
     with acting_as(around.user):
-        leaf = read_leaf(pair_at(settings.tls.certificate, settings.tls.key).chain)
+        pair = pair_at(settings.tls.certificate, settings.tls.key)
+    leaf = read_leaf(pair.chain, around.user)
     if leaf is not None:
         yield from look_at_certbot(settings.tls.certificate, settings, Schedules())
         yield from look_for_newer(settings.tls.certificate, leaf)
@@ -72,8 +73,7 @@ def _expected(
         path = next((store.pair(name).chain for name in settings.tls.domains if store_has(store, name, around)), None)
     if path is None:
         return None
-    with acting_as(around.user):
-        leaf = read_leaf(path)
+    leaf = read_leaf(path, around.user)
     return None if leaf is None else (leaf, path)
 
 

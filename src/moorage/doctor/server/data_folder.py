@@ -244,12 +244,15 @@ def look_at_writing(ground: Ground) -> Iterator[Finding]:
     with acting_as(ground.user):
         staged = _first_folder(folders.uploads, folders.ours, folders.data)
         blobs = _first_folder(folders.tree / "blobs", folders.tree, staged)
+        trouble: OSError | None = None
         try:
             seconds = min(_write_once(staged, blobs) for _ in range(3))
+            folds = _ignores_case(staged)
         except OSError as error:
-            yield _cannot_be_written(ground, staged, blobs, error)
-            return
-        folds = _ignores_case(staged)
+            trouble = error
+    if trouble is not None:
+        yield _cannot_be_written(ground, staged, blobs, trouble)
+        return
     yield ok(
         f"writing, flushing, renaming and removing a file as {ground.user.name} works, in {seconds * 1000:.0f} ms",
         milliseconds=round(seconds * 1000, 1),

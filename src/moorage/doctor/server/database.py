@@ -46,29 +46,34 @@ def look_at_file(place: SqliteFile, user: Account) -> Iterator[Finding]:
     """The same of a SQLite file."""
     path = place.path
     with acting_as(user):
-        try:
-            size = os.stat(path).st_size
-        except FileNotFoundError:
-            yield ok(f"{path} is not there yet; the server makes it when it starts first", path=str(path))
-            return
-        except OSError as error:
-            yield _closed(path, user, error.strerror or "cannot be opened")
-            return
-        if not size:
-            yield warning(
-                f"{path} is empty",
-                "A start that was cut off, or a disk that was full then, left it so; the server makes its tables when"
-                " it starts. If there were users and images before, restore the file from a backup first.",
-                path=str(path),
-            )
-            return
-        yield from _look_inside(path, user)
+        found = list(_look_at(path, user))
+    yield from found
     if open_to_others(path):
         yield warning(
             f"{path} can be read by every user of this machine",
             "It holds the users' password hashes.",
             f"sudo chmod 600 {shlex.quote(str(path))}",
         )
+
+
+def _look_at(path: Path, user: Account) -> Iterator[Finding]:
+    try:
+        size = os.stat(path).st_size
+    except FileNotFoundError:
+        yield ok(f"{path} is not there yet; the server makes it when it starts first", path=str(path))
+        return
+    except OSError as error:
+        yield _closed(path, user, error.strerror or "cannot be opened")
+        return
+    if not size:
+        yield warning(
+            f"{path} is empty",
+            "A start that was cut off, or a disk that was full then, left it so; the server makes its tables when it"
+            " starts. If there were users and images before, restore the file from a backup first.",
+            path=str(path),
+        )
+        return
+    yield from _look_inside(path, user)
 
 
 def _look_inside(path: Path, user: Account) -> Iterator[Finding]:
@@ -200,13 +205,14 @@ async def _look_at_server(settings: Settings) -> AsyncIterator[Finding]:
 async def look_at_initial_password(settings: Settings, folders: Folders, user: Account) -> AsyncIterator[Finding]:
     """The file with the administrator's first password: of no use once the password is another."""
     path = folders.initial_password
-    with acting_as(user):
-        try:
+    try:
+        with acting_as(user):
             age = time.time() - path.stat().st_mtime
-            password = path.read_text("ascii").strip()
-        except (OSError, ValueError):
-            return
-        in_use = await _is_in_use(settings, password)
+            password = path.read_bytes().decode("ascii").strip()
+    except (OSError, ValueError):
+        return
+    # Root itself asks, if it is root: what SQLite makes beside the file it gives to the file's owner.
+    in_use = await _is_in_use(settings, password)
     remove = f"sudo rm {shlex.quote(str(path))}"
     if settings.auth.kind != "users" or in_use is False:
         yield ok(f"{path} is of no use any more, its password is not in force: {remove}")

@@ -79,7 +79,8 @@ def _name(settings: Settings, user: Account) -> str | None:
     """The name that the certificate is for, where an address is surely not in it."""
     if settings.certificates_from == "files" and settings.tls.certificate is not None:
         with acting_as(user):
-            leaf = read_leaf(pair_at(settings.tls.certificate, settings.tls.key).chain)
+            pair = pair_at(settings.tls.certificate, settings.tls.key)
+        leaf = read_leaf(pair.chain, user)
         return host_for(leaf) if leaf else None
     if settings.certificates_from == "acme":
         return next((name for name in settings.tls.domains if not is_wildcard(name)), None)

@@ -23,7 +23,7 @@ from moorage.doctor.server.htpasswd import look_at_htpasswd
 from moorage.doctor.server.machine import look_at_clock, look_at_limits, look_at_programs
 from moorage.doctor.server.own_target import OwnTarget, own_target
 from moorage.doctor.server.prospects import Outlook, look_at_domain
-from moorage.doctor.server.running import Running, find_running, look_at_running, server_user
+from moorage.doctor.server.running import Running, find_running, look_at_running, server_user, starter
 from moorage.doctor.server.settings import look_at_settings, refused
 from moorage.doctor.walk import Look, Step
 from moorage.errors import MoorageError
@@ -62,7 +62,7 @@ def server_steps(
     ]
     if loaded.settings.certificates_from == "acme":
         steps.insert(6, Step("renewal", visit.renewal))
-    own = own_target(loaded.settings, visit.user)
+    own = own_target(loaded.settings, visit.starter)
     if own is not None:
         steps += engine_steps(own.target, timeout=timeout)
         if visit.running.held:
@@ -79,11 +79,15 @@ class _Visit:
         self.folders = Folders(self.settings.data)
         self.running: Running = find_running(self.folders)
         self.user: Account = server_user(self.folders, self.running)
-        self.mounts, self.container = read_mounts(), in_container()
+        self.starter: Account = starter(self.settings, self.running, self.user)
+        self.mounts = read_mounts()
+        self.container = in_container(self.mounts)
 
     @property
     def around(self) -> Surroundings:
-        return Surroundings(self.user, self.clock.now(), self.mounts, self.container)
+        given = self.settings.certificates_from == "files"
+        user = self.starter if given else self.user
+        return Surroundings(user, self.clock.now(), self.mounts, self.container)
 
     def folder(self) -> Iterator[Finding]:
         ground = Ground(self.folders, self.user, self.mounts, self.container)
@@ -111,7 +115,7 @@ class _Visit:
 
     def users(self) -> Iterator[Finding]:
         if self.settings.auth.htpasswd is not None:
-            yield from look_at_htpasswd(self.settings.auth.htpasswd, self.user)
+            yield from look_at_htpasswd(self.settings.auth.htpasswd, self.starter)
         elif self.settings.auth.kind == "users":
             yield ok("users and passwords are in the database; moorage user ls shows them")
         else:
@@ -143,7 +147,7 @@ class _Visit:
 
     def ports(self) -> Iterator[Finding]:
         yield from ports.look_at_ports(
-            self.loaded, self.running, self.user, ports.find_sockets(self.loaded, self.running)
+            self.loaded, self.running, self.starter, ports.find_sockets(self.loaded, self.running)
         )
         exposed = [address for text in self.settings.exposed if isinstance(address := parse_address(text), TcpAddress)]
         yield from look_at_firewall(list(dict.fromkeys(address.port for address in exposed)))

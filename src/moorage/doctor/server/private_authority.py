@@ -5,16 +5,15 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 from moorage.certificates import names_of
 from moorage.clock import Clock
 from moorage.doctor.accounts import acting_as, open_to_others
 from moorage.doctor.finding import Finding, ok, skipped, warning, wrong
-from moorage.doctor.server.certificate_files import Surroundings, day, listed
-from moorage.errors import ConfigurationError, MoorageError
+from moorage.doctor.server.certificate_files import Surroundings, day, listed, read_leaf
+from moorage.errors import MoorageError
 from moorage.settings.model import Settings
-from moorage.tls.pem import CertificateFacts, read_chain, read_file
+from moorage.tls.pem import CertificateFacts, read_chain
 from moorage.tls.private_ca import PrivateAuthority
 from moorage.tls.store import CertificateStore
 
@@ -26,25 +25,27 @@ def look_at_authority(
     settings: Settings, store: CertificateStore, clock: Clock, around: Surroundings
 ) -> Iterator[Finding]:
     """The authorities, and the server's certificates that they signed."""
-    with acting_as(around.user):
-        try:
-            authorities = [read_chain(pem, "ca.crt").leaf for pem in PrivateAuthority(store, clock).certificates()]
-        except PermissionError:
-            yield skipped(
-                f"{store.folder} can be seen by {around.user.name} and root alone",
-                f"Give the command as that user: sudo -u {around.user.name} moorage doctor",
-            )
-            return
-        except (OSError, MoorageError) as error:
-            yield wrong(
-                f"the private authority in {store.folder} cannot be used: {error}",
-                "The server does not start. Put its files back from a backup: with a new authority every client has to"
-                " trust the registry anew.",
-                f"ls -lR {shlex.quote(str(store.folder / 'authority'))}",
-                blocks=True,
-            )
-            return
-        leaves = [leaf for leaf in _leaves(store) if leaf]
+    try:
+        with acting_as(around.user):
+            texts = PrivateAuthority(store, clock).certificates()
+            files = sorted(store.folder.glob("certificates/*/live/chain.pem"))
+        authorities = [read_chain(text, "ca.crt").leaf for text in texts]
+    except PermissionError:
+        yield skipped(
+            f"{store.folder} can be seen by {around.user.name} and root alone",
+            f"Give the command as that user: sudo -u {around.user.name} moorage doctor",
+        )
+        return
+    except (OSError, MoorageError) as error:
+        yield wrong(
+            f"the private authority in {store.folder} cannot be used: {error}",
+            "The server does not start. Put its files back from a backup: with a new authority every client has to"
+            " trust the registry anew.",
+            f"ls -lR {shlex.quote(str(store.folder / 'authority'))}",
+            blocks=True,
+        )
+        return
+    leaves = [leaf for path in files if (leaf := read_leaf(path, around.user)) is not None]
     if not authorities:
         yield ok(
             "there is no private authority yet; the server makes it when it starts first, and shows its fingerprint"
@@ -124,15 +125,3 @@ def _judge_leaves(
         )
     else:
         yield ok(f"the server's certificate is for {listed(newest.names)}, until {day(newest.not_after)}")
-
-
-def _leaves(store: CertificateStore) -> Iterator[CertificateFacts | None]:
-    for path in sorted(store.folder.glob("certificates/*/live/chain.pem")):
-        yield _leaf(path)
-
-
-def _leaf(path: Path) -> CertificateFacts | None:
-    try:
-        return read_chain(read_file(path), str(path)).leaf
-    except ConfigurationError:
-        return None

@@ -16,6 +16,7 @@ from moorage.doctor.accounts import Account, account, account_of_owner, me
 from moorage.doctor.finding import Finding, ok, skipped, warning
 from moorage.doctor.processes import Process, family, lock_holder, process, processes, started
 from moorage.durable import is_locked
+from moorage.settings.model import Settings
 from moorage.settings.origin import Loaded
 
 _COARSE: Final = 2.0
@@ -53,15 +54,25 @@ def find_running(folders: Folders) -> Running:
 def server_user(folders: Folders, running: Running) -> Account:
     """Whom the server runs as: the user of its process, else whoever the folder belongs to, else who asks.
 
-    Root is believed to run the server itself only where the folder is root's.
+    Root is believed to run the server itself only where the folder is root's. With `run_as` it is the user of the
+    processes that root has started.
     """
     if running.process is not None:
-        return account(running.process.uid)
+        members = [process(pid) for pid in running.pids] if running.process.uid == 0 else []
+        others = {member.uid for member in members if member is not None} - {0}
+        return account(others.pop() if len(others) == 1 else running.process.uid)
     if os.geteuid() == 0 or running.held is None:
         for folder in (folders.ours, folders.data):
             if (owner := account_of_owner(folder)) is not None:
                 return owner
     return me()
+
+
+def starter(settings: Settings, running: Running, user: Account) -> Account:
+    """Who binds the addresses and reads keys and password files: root where `run_as` is set, else *user* himself."""
+    if running.process is not None:
+        return account(running.process.uid)
+    return me() if settings.run_as is not None and os.geteuid() == 0 else user
 
 
 def look_at_running(running: Running, folders: Folders, loaded: Loaded) -> Iterator[Finding]:

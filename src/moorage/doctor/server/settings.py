@@ -11,7 +11,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from moorage.doctor.finding import Finding, ok, warning, wrong
-from moorage.errors import ConfigurationError, MoorageError
+from moorage.errors import ConfigurationError, MoorageError, StartRefused
+from moorage.server.privileges import find_account
 from moorage.settings.advice import advice
 from moorage.settings.model import Settings
 from moorage.settings.names import leaves
@@ -25,6 +26,15 @@ def look_at_settings(loaded: Loaded) -> Iterator[Finding]:
     yield from _unheeded(loaded)
     yield from _readable_secrets(loaded)
     yield from _open_door(loaded)
+    yield from _nobody_of_that_name(loaded)
+
+
+def _nobody_of_that_name(loaded: Loaded) -> Iterator[Finding]:
+    if loaded.settings.run_as is not None:
+        try:
+            find_account(loaded.settings.run_as)
+        except StartRefused as error:
+            yield wrong(str(error), "The server does not start.")
 
 
 def refused(error: MoorageError) -> Finding:
