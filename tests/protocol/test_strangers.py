@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 import pytest
 
@@ -10,14 +12,15 @@ from moorage.v2.routes import ROUTES
 from tests.content import Client, digest_of
 from tests.protocol.transcript import USERS
 from tests.raw_http import Answer, ask_raw, basic, message
-from tests.servers import Moorage
+from tests.servers import Moorage, free_port
 
 LAYER = b"layer of strangers"
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 # What a setting opens: auth.anonymous_pull, these routes to read.
 PULL = {"manifest", "blob", "tags", "referrers"}
-# What answers everybody: load balancers ask for it.
+# What answers everybody: load balancers ask for the first, who does not trust the server yet for the others.
 PUBLIC = {"/"}
+PUBLIC_WITH_AUTHORITY = {"/", "/ca.crt", "/trust"}
 
 CREDENTIALS: dict[str, Mapping[str, str]] = {
     "no credentials": {},
@@ -161,7 +164,18 @@ def test_a_stranger_cannot_mount_where_everybody_may_pull(opened: tuple[Client, 
     assert alice.ask("HEAD", f"/v2/lib/other/blobs/{world['blob']}").status == 404
 
 
-OUTSIDE = ["/", "/v1/_ping", "/v1/search?q=x", "/v2x", "/v", "/metrics", "/debug/health", "/ui/", "//v2/", "/V2/"]
+OUTSIDE = [
+    *("/", "/v1/_ping", "/v1/search?q=x", "/v2x", "/v", "/metrics", "/debug/health", "/ui/", "//v2/", "/V2/"),
+    *(
+        "/ca.crt",
+        "/ca.key",
+        "/ca.crt/",
+        "/trust",
+        "/trust/docker",
+        "/.well-known/acme-challenge/token",
+        "/.well-known/",
+    ),
+]
 
 
 @pytest.mark.parametrize("path", OUTSIDE)
@@ -172,3 +186,54 @@ def test_beside_the_protocol_there_is_only_an_empty_page(path: str, server: Moor
     assert answer.status == (200 if path in PUBLIC else 404)
     assert (answer.body == b"") == (path in PUBLIC)
     assert answer.values("www-authenticate") == []
+
+
+@dataclass
+class Door:
+    """Where else the server with an authority answers; `Line` connects there."""
+
+    address: str
+    port: int
+
+
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Client]]:
+    """The doors of a server with a private authority, and through each a client with the right password."""
+    plain, figures = Door("127.0.0.1", free_port()), Door("127.0.0.1", free_port())
+    listen = ("--tls-plain-listen", f"127.0.0.1:{plain.port}", "--metrics-listen", f"127.0.0.1:{figures.port}")
+    folder = tmp_path_factory.mktemp("guarded")
+    with Moorage(folder, "--workers", "1", "--tls-name", "127.0.0.1", *listen, users=USERS, secure=True) as server:
+        authority = ask_raw(server, message("GET", "/ca.crt")).body.decode()
+        doors = {
+            "https": Client(server, "alice", USERS["alice"], context=ssl.create_default_context(cadata=authority)),
+            "in the clear": Client(server, "alice", USERS["alice"]),
+            "plain": Client(plain, "alice", USERS["alice"]),
+            "figures": Client(figures, "alice", USERS["alice"]),
+        }
+        fill(doors["https"])
+        yield doors
+
+
+@pytest.mark.parametrize("path", OUTSIDE)
+def test_an_authority_opens_its_certificate_and_its_page(path: str, guarded: dict[str, Client]) -> None:
+    """The paths of PUBLIC_WITH_AUTHORITY, and no other; none of them has a key in it."""
+    answer = guarded["https"].ask("GET", path)
+
+    assert answer.status == (200 if path in PUBLIC_WITH_AUTHORITY else 404)
+    assert b"PRIVATE KEY" not in answer.body
+
+
+@pytest.mark.parametrize(("door", "statuses"), [("in the clear", {400}), ("plain", {308, 403}), ("figures", {404})])
+@pytest.mark.parametrize("known", [True, False])
+@pytest.mark.parametrize(("name", "path"), PLACES, ids=[path for _, path in PLACES])
+def test_no_side_door_leads_in(
+    name: str, path: str, door: str, statuses: set[int], guarded: dict[str, Client], *, known: bool
+) -> None:
+    """Beside https, the protocol is nowhere, not even for who has the password; and nobody is asked for it."""
+    client = guarded[door] if known else Client(guarded[door].server)
+    world = {"reference": "v1", "digest": digest_of(LAYER), "blob": digest_of(LAYER), "upload": "x"}
+
+    for method in METHODS:
+        answer = client.ask(method, target(name, path, world), {}, None if method in {"GET", "HEAD"} else b"")
+        assert answer.status in statuses, answer
+        assert answer.values("www-authenticate") == []
