@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sqlite3
 import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -178,3 +179,20 @@ def test_a_stale_aaaa_record_of_a_real_hosts_file_is_named(moorage: Moorage, tmp
     assert "stale.test is ::1 (loopback), 127.0.0.1 (loopback), says the hosts file" in done.stdout
     assert f"::1 (loopback) does not answer at port {moorage.port}" in done.stdout
     assert "remove the AAAA record of ::1" in done.stdout
+
+
+def test_what_was_pushed_is_removed_also_after_ctrl_c(moorage: Moorage, tmp_path: Path) -> None:
+    """Interrupted in the middle of a slow upload, it still tidies up, and ends at once."""
+    words = [str(COMMAND), "doctor", "--client", moorage.url, "--user", "ann", "--thorough"]
+    with Terminal(words, tmp_path, {"HOME": str(tmp_path)}) as terminal:
+        terminal.wait_for("Password of ann")
+        terminal.enter("correct horse\n")
+        terminal.wait_for("a part of a blob can be fetched")
+        terminal.interrupt()
+        code = terminal.end()
+
+    assert code == 130
+    with sqlite3.connect(moorage.data / "moorage" / "moorage.db") as database:
+        for table in ("tags", "manifests", "uploads"):
+            assert database.execute(f"SELECT count(*) FROM {table}").fetchone() == (0,), table
+    database.close()

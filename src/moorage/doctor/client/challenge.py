@@ -9,7 +9,7 @@ from typing import Final
 
 _WORD: Final = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 _PARAMETER: Final = re.compile(rf'({_WORD})\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s",]+))\s*(?:,|$)\s*')
-_SCHEME: Final = re.compile(rf"({_WORD})(?:\s+|$)")
+_SCHEME: Final = re.compile(rf"({_WORD})(?:\s*(?:,\s*|$)|\s+)")
 
 
 @dataclass(frozen=True, slots=True)

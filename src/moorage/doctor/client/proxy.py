@@ -53,12 +53,13 @@ def _who(journey: Journey) -> Finding:
     return ok("no proxy shows itself")
 
 
-def _pieces(count: int, size: int, seconds: float = 0.0) -> Iterator[bytes]:
+def _pieces(scratch: Scratch, count: int, size: int, seconds: float = 0.0) -> Iterator[bytes]:
+    """A body, with a pause of *seconds* after each piece; raises OSError where the walk has ended meanwhile."""
     piece = bytes(size)
     for _ in range(count):
         yield piece
-        if seconds:
-            time.sleep(seconds)
+        if scratch.ended.wait(seconds):
+            raise OSError("given up")
 
 
 def _send(scratch: Scratch, body: Body, timeout: float | None = None) -> Answer | OSError:
@@ -78,7 +79,7 @@ def _send(scratch: Scratch, body: Body, timeout: float | None = None) -> Answer 
 
 def _upload(scratch: Scratch, way: str) -> Finding:
     chunked = way == "chunked"
-    body: Body = _pieces(_PROBE_BYTES // _PIECE, _PIECE) if chunked else bytes(_PROBE_BYTES)
+    body: Body = _pieces(scratch, _PROBE_BYTES // _PIECE, _PIECE) if chunked else bytes(_PROBE_BYTES)
     how = "in chunks, as docker does," if chunked else "of known length"
     answer = _send(scratch, body)
     facts: dict[str, Any] = {"way": way, "bytes": _PROBE_BYTES}
@@ -259,7 +260,7 @@ def _slow(scratch: Scratch, seconds: float) -> Finding:
     """An upload whose bytes come a few a second."""
     began = time.monotonic()
     count = max(2, round(seconds))
-    answer = _send(scratch, _pieces(count, 1000, seconds / count))
+    answer = _send(scratch, _pieces(scratch, count, 1000, seconds / count))
     after = time.monotonic() - began
     what = f"an upload that takes {seconds:.0f} s"
     facts: dict[str, Any] = {"seconds": round(after, 1)}
@@ -271,7 +272,7 @@ def _slow(scratch: Scratch, seconds: float) -> Finding:
 
 
 def _large(scratch: Scratch) -> Finding:
-    answer = _send(scratch, _pieces(_LARGE_MIB, 1024 * 1024), timeout=120.0)
+    answer = _send(scratch, _pieces(scratch, _LARGE_MIB, 1024 * 1024), timeout=120.0)
     what = f"an upload of {_LARGE_MIB} MiB"
     facts: dict[str, Any] = {"bytes": _LARGE_MIB * 1024 * 1024}
     if isinstance(answer, OSError):

@@ -8,6 +8,8 @@ import io
 import json
 import secrets
 import tarfile
+import threading
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
@@ -19,6 +21,7 @@ from moorage.doctor.client.journey import Journey
 MANIFEST_TYPE: Final = "application/vnd.oci.image.manifest.v1+json"
 _CONFIG_TYPE: Final = "application/vnd.oci.image.config.v1+json"
 _LAYER_TYPE: Final = "application/vnd.oci.image.layer.v1.tar+gzip"
+_PATIENCE: Final = 20
 _ACCEPT: Final = {"Accept": f"{MANIFEST_TYPE}, */*"}
 
 
@@ -74,12 +77,13 @@ def digest(content: bytes) -> str:
 @dataclass(slots=True)
 class Scratch:
     """Requests to one repository, logged in; remembers what has to be removed: *uploads* by path, *blobs* and
-    *manifests* by digest."""
+    *manifests* by digest. *ended* is set once nothing is to be begun any more."""
 
     journey: Journey
     uploads: list[str] = field(default_factory=list)
     blobs: list[str] = field(default_factory=list)
     manifests: list[str] = field(default_factory=list)
+    ended: threading.Event = field(default_factory=threading.Event)
 
     @property
     def root(self) -> str:
@@ -102,11 +106,14 @@ class Scratch:
         return self.journey.line(timeout=timeout).ask(method, path, {**known, **(headers or {})}, body, head=head)
 
     def begin(self) -> tuple[Answer, str]:
-        """Begin an upload: the answer, and the path at which it goes on, empty where there is none."""
+        """Begin an upload: the answer, and the path at which it goes on, empty where there is none. Raises OSError."""
         answer = self.ask("POST", f"{self.root}/blobs/uploads/")
         path = self.path_of(answer) if answer.status == 202 else ""
         if path:
             self.uploads.append(path)
+            if self.ended.is_set():  # `clean` may not have seen it
+                self._delete(path)
+                raise OSError("given up")
         return answer, path
 
     def path_of(self, answer: Answer) -> str:
@@ -154,6 +161,7 @@ class Scratch:
 
     def clean(self) -> list[tuple[str, Answer | OSError]]:
         """Remove everything that is left, and say how each removal was answered; what is done is forgotten."""
+        self.ended.set()
         todo = [("upload", path) for path in self.uploads]
         todo += [("manifest", f"{self.root}/manifests/{one}") for one in self.manifests]
         todo += [("blob", f"{self.root}/blobs/{one}") for one in self.blobs]
@@ -162,6 +170,12 @@ class Scratch:
 
     def _delete(self, path: str) -> Answer | OSError:
         try:
-            return self.ask("DELETE", path)
+            answer = self.ask("DELETE", path)
+            for _ in range(_PATIENCE):
+                if answer.status != 409:
+                    break
+                time.sleep(0.2)  # a request that was given up still writes to it
+                answer = self.ask("DELETE", path)
+            return answer
         except OSError as error:
             return error
