@@ -42,6 +42,10 @@ health:
 REGISTRY_3 = REGISTRY_2.replace("  filesystem:", "  tag:\n    concurrencylimit: 8\n  filesystem:")
 
 MINIMAL = "version: 0.1\nstorage: filesystem\n"
+LETS_ENCRYPT = (
+    "{letsencrypt: {cachefile: /c, hosts: [r.example.com, s.example.com], email: me@example.com,"
+    " directoryurl: 'https://ca.example/dir'}}"
+)
 
 
 def _value(settings: Settings, path: str) -> object:
@@ -151,6 +155,11 @@ def test_passwords_without_tls_get_one_warning_off_loopback(load: Load) -> None:
             {"Strict-Transport-Security": ("max-age=1",)},
         ),
         ("http: {tls: {certificate: a, key: b, clientcas: [c, d]}}", "tls.client_cas", (Path("c"), Path("d"))),
+        (f"http: {{tls: {LETS_ENCRYPT}}}", "tls.domains", ("r.example.com", "s.example.com")),
+        (f"http: {{tls: {LETS_ENCRYPT}}}", "acme.email", "me@example.com"),
+        (f"http: {{tls: {LETS_ENCRYPT}}}", "acme.directory", "https://ca.example/dir"),
+        (f"http: {{tls: {LETS_ENCRYPT}}}", "listen", (":5000",)),
+        ("http: {tls: {letsencrypt: {cachefile: c, hosts: [a.b]}, clientcas: [c]}}", "tls.client_cas", (Path("c"),)),
         ("http: {tls: {clientauth: verify-client-cert-if-given}}", "tls.client_auth", "verify-if-given"),
         ("http: {tls: {clientauth: request-client-cert}}", "tls.client_auth", "verify-if-given"),
         ("http: {tls: {clientauth: require-any-client-cert}}", "tls.client_auth", "require-and-verify"),
@@ -278,7 +287,13 @@ def test_keys_that_do_nothing_or_otherwise_are_told_once(load: Load, text: str, 
         (MINIMAL + "auth:\n  token:", 4, "auth.token"),
         (MINIMAL + "auth: {silly: {realm: a, service: b}}", 3, "auth.silly"),
         (MINIMAL + "proxy: {remoteurl: 'https://registry-1.docker.io', password: geheim}", 3, "proxy.remoteurl"),
-        (MINIMAL + "http: {tls: {letsencrypt: {cachefile: a, hosts: [b]}}}", 3, "http.tls.letsencrypt.cachefile"),
+        (MINIMAL + "http: {tls: {letsencrypt: {cachefile: a}}}", 3, "http.tls.letsencrypt.cachefile"),
+        (MINIMAL + "http: {tls: {letsencrypt: {cachefile: a, hosts: ['a b']}}}", 3, "http.tls.letsencrypt.hosts[0]"),
+        (
+            MINIMAL + "http: {tls: {letsencrypt: {cachefile: a, hosts: [b.c], email: d}}}",
+            3,
+            "http.tls.letsencrypt.email",
+        ),
         (MINIMAL + "http: {tls: {letsencrypt: {hosts: [b]}}}", 3, "http.tls.letsencrypt.hosts"),
     ],
 )

@@ -196,15 +196,9 @@ def _tls(reading: _Reading) -> None:
     if (certificate is None) != (reading.find("http.tls.key") is None):
         there, missing = ("certificate", "key") if certificate else ("key", "certificate")
         raise reading.fault(f"http.tls.{there}", f"needs http.tls.{missing}, which is not set")
-    if reading.find("http.tls.letsencrypt.cachefile"):
-        note = next(key.note for key in KEYS if key.path == "http.tls.letsencrypt.cachefile")
-        if certificate is None:
-            raise reading.fault("http.tls.letsencrypt.cachefile", note)
-        reading.warn("http.tls.letsencrypt.cachefile", "has no effect beside http.tls.certificate")
-    if certificate is None:
-        for path in ("http.tls.clientcas", "http.tls.letsencrypt.hosts"):
-            if reading.find(path):
-                raise reading.fault(path, "needs http.tls.certificate and http.tls.key, which are not set")
+    fetched = _letsencrypt(reading, given_already=certificate is not None)
+    if certificate is None and not fetched and reading.find("http.tls.clientcas"):
+        raise reading.fault("http.tls.clientcas", "needs http.tls.certificate and http.tls.key, which are not set")
     _tls_versions(reading)
     mode = reading.text("http.tls.clientauth")
     if mode is not None:
@@ -215,6 +209,33 @@ def _tls(reading: _Reading) -> None:
             reading.warn(
                 "http.tls.clientauth", f"{mode} also verifies the certificate here, against http.tls.clientcas"
             )
+
+
+def _letsencrypt(reading: _Reading, *, given_already: bool) -> bool:
+    """Whether certificates are fetched."""
+    section = "http.tls.letsencrypt"
+    hosts = reading.find(f"{section}.hosts")
+    if not reading.find(f"{section}.cachefile"):
+        if hosts and not given_already:
+            raise reading.fault(f"{section}.hosts", f"needs {section}.cachefile, which switches it on")
+        return False
+    if given_already:
+        reading.warn(f"{section}.cachefile", "has no effect beside http.tls.certificate")
+        return False
+    if hosts is None:
+        raise reading.fault(
+            f"{section}.cachefile",
+            f"needs {section}.hosts: a certificate is fetched for the names that are listed, not for whatever name"
+            " somebody asks for",
+        )
+    node, origin = hosts
+    value = [node.text] if isinstance(node, Scalar) else plain(node)
+    reading.values["tls.domains"] = Given(value, origin, node)
+    for key, to in (("email", "acme.email"), ("directoryurl", "acme.directory")):
+        text = reading.text(f"{section}.{key}")
+        if text is not None:
+            reading.put(to, f"{section}.{key}", text)
+    return True
 
 
 def _tls_versions(reading: _Reading) -> None:

@@ -190,17 +190,15 @@ KEYS: tuple[Key, ...] = (
     Key("http.tls.ciphersuites[]", _E, "By Go's names; RC4 and 3DES are refused."),
     Key(
         "http.tls.letsencrypt.cachefile",
-        _R,
-        "certificates are not fetched yet, and without one passwords would travel in the clear; get one with another"
-        " tool and name it in http.tls.certificate and http.tls.key, which are read again whenever it renews them",
-        when=never,
+        _E,
+        "Switches it on, as there; no file is written, since account and certificates are kept beside the content.",
     ),
     Key(
-        "http.tls.letsencrypt.{email,hosts[],directoryurl}",
-        _N,
-        "For the key above; hosts without any certificate are refused too.",
-        when=never,
+        "http.tls.letsencrypt.hosts[]",
+        _E,
+        "Becomes `tls.domains`. Without it nothing is fetched, where there every name is that is asked for.",
     ),
+    Key("http.tls.letsencrypt.{email,directoryurl}", _E, "Become `acme.email` and `acme.directory`."),
     Key("http.debug.addr", _E, "Answers `/debug/health`, and figures for Prometheus; no profiles."),
     Key("http.debug.prometheus.enabled", _E, "Off unless switched on, as there."),
     Key("http.debug.prometheus.path", _E, "`/metrics` unless given.", to="metrics.path"),
