@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -21,7 +22,7 @@ from moorage.server.refusals import make_folders
 from tests.doctor.findings import bad, let_in, naming, only
 from tests.faults.injection import Faults, build
 from tests.faults.test_real_disks import fill
-from tests.programs import lacking, need_root
+from tests.programs import lacking, need, need_root
 from tests.servers import ROOT
 
 NOBODY = 65534
@@ -108,6 +109,20 @@ def test_what_is_no_folder_is_named(tmp_path: Path, make: Callable[[Path], None]
 
     assert said in one.what
     assert one.blocks
+
+
+@pytest.mark.parametrize("inside", ["docker", "docker/registry/v2/blobs", "moorage/uploads"])
+def test_a_link_inside_to_a_disk_that_is_not_mounted_is_named(folders: Folders, tmp_path: Path, inside: str) -> None:
+    """The images were moved to a larger disk by a link, and that disk is missing."""
+    place = folders.data / inside
+    shutil.rmtree(place, ignore_errors=True)
+    place.symlink_to(tmp_path / "disk")
+
+    gone = only(data_folder.look_at_links(ground(folders)))
+    (tmp_path / "disk").mkdir()
+
+    assert gone.what == f"{place} is a link to {tmp_path / 'disk'}, and there is nothing"
+    assert bad(data_folder.look_at_links(ground(folders))) == []
 
 
 def test_what_root_left_behind_is_named_with_chown(folders: Folders) -> None:
@@ -207,12 +222,12 @@ def test_blobs_on_another_disk_than_uploads_are_named(folders: Folders, mount_at
 def test_a_folder_that_was_made_immutable_is_named(folders: Folders) -> None:
     """Permissions allow it and the immutable flag does not; chmod and chown would not help."""
     need_root()
-    if subprocess.run(["chattr", "+i", str(folders.uploads)], check=False, capture_output=True).returncode != 0:
+    if subprocess.run([need("chattr"), "+i", str(folders.uploads)], check=False, capture_output=True).returncode != 0:
         lacking("this file system has no immutable flag")
     try:
         one = only(data_folder.look_at_writing(ground(folders)))
     finally:
-        subprocess.run(["chattr", "-i", str(folders.uploads)], check=True)
+        subprocess.run([need("chattr"), "-i", str(folders.uploads)], check=True)
 
     assert one.facts["errno"] == "EPERM"
     assert "chattr" in " ".join(one.remedy)

@@ -100,6 +100,7 @@ class _Visit:
             return
         if self.settings.data.is_dir():
             yield from room.look_at_room(self.settings.data)
+            yield from data_folder.look_at_links(ground)
             yield from data_folder.look_at_owner(ground)
             yield from data_folder.look_at_writing(ground)
         yield from room.look_for_another_tree(self.settings.data)
