@@ -468,6 +468,7 @@ def test_a_port_that_is_taken_is_told(moorage: Command, pebble: Pebble) -> None:
 
     assert result.code == 4
     assert f"port {pebble.http_port} is in use on 127.0.0.1: stop what listens there" in result.err
+    assert f"it is process {os.getpid()} of " in result.err
     assert "--tls-plain-listen" in result.err
 
 

@@ -22,11 +22,12 @@ from moorage.cli.settings_options import config_option, options_for
 from moorage.cli.volume import Volume
 from moorage.clock import SystemClock
 from moorage.durable import FolderLock, is_locked, make_directory
-from moorage.errors import CertificateFailed, UserError
+from moorage.errors import CertificateFailed, StartRefused, UserError
 from moorage.jobs.certificates import LEASE
 from moorage.jobs.lease import Leased, holder_name
 from moorage.metadata.open import SqliteFile, locate, open_database
 from moorage.server.door import Door
+from moorage.settings.listen import TcpAddress, parse_address
 from moorage.settings.model import Settings
 from moorage.settings.native import from_environment, load_native
 from moorage.tls import state
@@ -231,8 +232,22 @@ async def _open_door(stack: AsyncExitStack, volume: Volume) -> None:
         return
     if settings.acme.challenge == "tls-alpn-01":
         raise UserError("only a running server answers tls-alpn-01: start it, and it gets the certificate by itself")
-    await stack.enter_async_context(Door(settings.tls.plain_listen, CertificateStore(volume.folders.tls)))
+    try:
+        await stack.enter_async_context(Door(settings.tls.plain_listen, CertificateStore(volume.folders.tls)))
+    except StartRefused as error:
+        who = _who_listens(settings.tls.plain_listen)
+        raise StartRefused(f"{error}; {who}" if who else str(error)) from None
     _say(f"no server runs on {volume.folders.data}: answering challenges on {', '.join(settings.tls.plain_listen)}")
+
+
+def _who_listens(addresses: Sequence[str]) -> str:
+    """The processes that have the ports of *addresses*, as far as this user may see them."""
+    from moorage.doctor.processes import listening, owners
+
+    ports = {address.port for text in addresses if isinstance(address := parse_address(text), TcpAddress)}
+    found = owners(one for one in listening() if one.port in ports)
+    names = sorted({str(process) for processes in found.values() for process in processes})
+    return f"it is {', '.join(names)}" if names else ""
 
 
 @contextmanager
