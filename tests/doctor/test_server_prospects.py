@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import json
 import socket
 import threading
@@ -18,12 +19,13 @@ import pytest
 
 from moorage.app import Folders
 from moorage.clock import SystemClock
-from moorage.doctor.accounts import me
+from moorage.doctor.accounts import account, me
 from moorage.doctor.client.names import Address, NameServer
 from moorage.doctor.finding import Finding, Verdict
 from moorage.doctor.server.acme import Authority, ask_authority, judge_state, look_at_states
 from moorage.doctor.server.caa import Records, find_records, judge
 from moorage.doctor.server.certificate_files import Surroundings
+from moorage.doctor.server.dns_challenge import look_at_writer
 from moorage.doctor.server.prospects import Outlook, judge_addresses, look_at_domain
 from moorage.errors import CertificateFailed
 from moorage.settings.model import Settings
@@ -31,7 +33,8 @@ from moorage.tls import renewal, state
 from moorage.tls.state import State
 from moorage.tls.store import CertificateStore
 from tests.acme.pebble import Dns, Pebble
-from tests.doctor.findings import all_of, bad, naming, only
+from tests.doctor.findings import all_of, bad, let_in, naming, only
+from tests.programs import need_root
 from tests.servers import Moorage, free_port
 
 NAME = "registry.example.com"
@@ -328,6 +331,38 @@ def test_a_clock_that_is_off_is_seen_by_the_authoritys(pebble: Pebble, tmp_path:
     _, said = asyncio.run(ask_authority(settings, SystemClock().now() + 2 * HOUR))
 
     assert "s ahead of that of localhost" in only(said).what
+
+
+def test_a_hook_has_to_be_there_and_to_be_run_by_the_servers_user(tmp_path: Path) -> None:
+    """Root, who asks, could run what the server cannot."""
+    need_root()
+    let_in(tmp_path / "hook")
+    tmp_path.chmod(0o755)
+    hook = tmp_path / "hook"
+    dns = Settings.model_validate({"acme": {"dns": {"method": "hook", "auth_hook": hook}}}).acme.dns
+    missing = only(look_at_writer(dns, account(65534)))
+    hook.write_text("#!/bin/sh\n")
+    hook.chmod(0o700)
+    closed = only(look_at_writer(dns, account(65534)))
+    hook.chmod(0o755)
+
+    assert missing.what == f"the hook {hook} is missing"
+    assert closed.what == f"the hook {hook} cannot be run by nobody"
+    assert bad(look_at_writer(dns, account(65534))) == []
+
+
+def test_a_provider_needs_its_package() -> None:
+    """Which is an extra."""
+    dns = Settings.model_validate({"acme": {"dns": {"method": "provider", "provider": "cloudflare"}}}).acme.dns
+
+    said = [one.what for one in look_at_writer(dns, me())]
+
+    installed = importlib.util.find_spec("lexicon") is not None
+    assert said == (
+        ["dns-lexicon is installed, for cloudflare"]
+        if installed
+        else ["acme.dns.provider is cloudflare, and dns-lexicon is not installed"]
+    )
 
 
 FAILED = CertificateFailed(

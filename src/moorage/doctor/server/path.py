@@ -13,11 +13,12 @@ from moorage.doctor.engines.steps import engine_steps
 from moorage.doctor.finding import Finding, ok
 from moorage.doctor.mounts import in_container, read_mounts
 from moorage.doctor.server import data_folder, ports, room
-from moorage.doctor.server.acme import ask_authority
+from moorage.doctor.server.acme import ask_authority, challenge_of
 from moorage.doctor.server.certificate_files import Surroundings
 from moorage.doctor.server.certificates import look_at_certificates
 from moorage.doctor.server.data_folder import Ground
 from moorage.doctor.server.database import look_at_database, look_at_initial_password
+from moorage.doctor.server.dns_challenge import look_at_writer
 from moorage.doctor.server.firewall import look_at_firewall
 from moorage.doctor.server.htpasswd import look_at_htpasswd
 from moorage.doctor.server.machine import look_at_clock, look_at_limits, look_at_programs
@@ -132,6 +133,9 @@ class _Visit:
         authority, findings = await ask_authority(self.settings, self.clock.now())
         for finding in findings:
             yield finding
+        if challenge_of(self.settings) == "dns-01":
+            for finding in look_at_writer(self.settings.acme.dns, self.user):
+                yield finding
         outlook = Outlook(
             self.settings,
             CertificateStore(self.folders.tls),
