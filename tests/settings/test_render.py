@@ -47,6 +47,21 @@ def test_what_is_shown_reads_back_as_the_same_settings(tmp_path: Path) -> None:
     assert again.settings == loaded.settings
 
 
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "No TLS."),
+        ("listen: ':5000'", "TLS with a certificate of the server's own private authority."),
+        ("listen: ':5000'\nallow_plaintext: true", "No TLS."),
+        ("tls: {domains: r.example.com}", "TLS with certificates that are got from acme.directory for tls.domains."),
+        ("tls: {certificate: a, key: b}", "TLS with the certificate in tls.certificate."),
+    ],
+)
+def test_where_the_certificate_comes_from_is_said(tmp_path: Path, text: str, says: str) -> None:
+    """It follows from several settings, so nobody has to work it out."""
+    assert render(load_native(_written(tmp_path, text), {}, {})).splitlines()[1] == f"# {says}"
+
+
 def test_every_setting_is_shown_with_its_origin(tmp_path: Path) -> None:
     """A default, a line of the file, a variable and an option are told apart, one line for each setting."""
     file = _written(tmp_path, "http:\n  drain_timeout: 90s\n")

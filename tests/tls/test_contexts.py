@@ -10,6 +10,12 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    PrivateFormat,
+    load_pem_private_key,
+)
 
 from moorage.errors import ConfigurationError
 from moorage.tls.contexts import Contexts, Place, Source
@@ -403,6 +409,8 @@ def test_certbots_folder_that_is_not_whole(certbot: Path, spoil: object, says: s
         ("folder", "is a folder"),
         ("empty", "is empty"),
         ("missing", "there is no such file"),
+        ("encrypted", "the key is encrypted; write it without a passphrase: openssl pkey -in "),
+        ("windows", "is UTF-16"),
     ],
 )
 def test_a_pair_that_is_none(tmp_path: Path, authority: Authority, spoil: str, says: str) -> None:
@@ -425,6 +433,12 @@ def test_a_pair_that_is_none(tmp_path: Path, authority: Authority, spoil: str, s
             key.mkdir()
         case "empty":
             certificate.write_bytes(b"")
+        case "encrypted":
+            loaded = load_pem_private_key(key.read_bytes(), None)
+            secret = BestAvailableEncryption(b"geheim")
+            key.write_bytes(loaded.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, secret))
+        case "windows":
+            certificate.write_bytes(certificate.read_text().encode("utf-16"))
         case _:
             certificate.unlink()
 

@@ -50,7 +50,7 @@ class Public:
         assert der is not None
         return x509.load_der_x509_certificate(der)
 
-    def issued(self, *names: str) -> bool:
+    def issued(self, *names: str | None) -> bool:
         """Whether all of *names* are shown with certificates of the authority, by every worker."""
         try:
             for name in names:
@@ -144,6 +144,23 @@ def test_a_public_name_gets_its_certificate(pebble: Pebble, tmp_path: Path, chal
     assert orders(pebble) == len(NAMES)
     assert [line for line in one.messages("warning", "error") if "no certificate for" not in line] == []
     assert [line for line in one.messages("warning") if f"{NAMES[0]}, {NAMES[1]}" in line and "AAAA" in line]
+
+
+def test_an_address_gets_its_certificate(pebble: Pebble, tmp_path: Path) -> None:
+    """By tls-alpn-01, where it is asked for by its reverse name; whoever reaches the address is shown it."""
+    names = (NAMES[0], "127.0.0.1")
+    options = ("--acme-challenge", "tls-alpn-01", "--acme-profile", "shortlived")
+    one = public(pebble, tmp_path / "server", *options, names=names)
+    with one.server as server:
+        got = eventually(lambda: one.issued(None, NAMES[0]), SECONDS)
+
+        assert got, server.log_tail()
+        shown = one.shown(None).extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        named = one.shown(NAMES[0]).extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        assert server.stop() == 0
+
+    assert [str(one.value) for one in shown] == ["127.0.0.1"]
+    assert [str(one.value) for one in named] == [NAMES[0]]
 
 
 def test_a_killed_server_orders_nothing_twice(pebble: Pebble, tmp_path: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 import ssl
 import threading
 from collections.abc import Iterator
@@ -18,7 +20,7 @@ from tests.clients.hosts import Cable
 from tests.clients.images import tar
 from tests.content import Client, noise
 from tests.raw_http import Line
-from tests.servers import Moorage
+from tests.servers import Moorage, group_members
 from tests.tls.traffic import Traffic, trusting
 from tests.wire.served import eventually, lines_of
 
@@ -89,6 +91,23 @@ def test_a_running_pull_and_push_do_not_notice(tmp_path: Path, authority: Author
     # While one file is new and the other is not, the pair before stays in force, and that is worth a warning.
     loud = [line for line in lines_of(server) if line["level"] not in {"info", "debug", "warning"}]
     assert loud == []
+
+
+def test_a_worker_that_takes_a_dead_ones_place(tmp_path: Path, authority: Authority) -> None:
+    """It shows the certificate of today from its first connection on, not the one that the server began with."""
+    pair = Pair(tmp_path / "tls.crt", tmp_path / "tls.key", authority.path)
+    put(authority.issue("127.0.0.1"), pair)
+    with Moorage(tmp_path / "server", "--workers", "1", users=USERS, pair=pair) as server:
+        fresh = authority.issue("127.0.0.1")
+        put(fresh, pair)
+        assert eventually(partial(all_show, server, fresh), SECONDS)
+        for process in group_members(server.pid):
+            if process != server.pid:
+                os.kill(process, signal.SIGKILL)
+
+        first = shown(server)
+
+    assert first == serial(fresh)
 
 
 NAME = "registry.test"

@@ -76,6 +76,9 @@ async def _serve(work: Work) -> None:
     sys.unraisablehook = _unraisable
     faces = await work.open_faces()
     serving = Serving(work.limits, _access_log(work), work.trusted)
+    if work.contexts is not None:
+        # A worker that takes a dead one's place knows what the parent knew when it started.
+        work.contexts.refresh()
     acceptors = [_acceptor(serving, faces, work, listener) for listener in work.listeners]
     for acceptor in acceptors:
         acceptor.start()

@@ -18,6 +18,12 @@ from moorage.settings.units import format_duration, format_size
 
 MASK = "********"
 
+_CERTIFICATES = {
+    "files": "TLS with the certificate in tls.certificate.",
+    "acme": "TLS with certificates that are got from acme.directory for tls.domains.",
+    "private": "TLS with a certificate of the server's own private authority.",
+    None: "No TLS.",
+}
 _SECRET_PARAMETER = re.compile(r"([?&][^=&]*(?:password|passwd|secret|token)[^=&]*=)[^&]*", re.IGNORECASE)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _COMMENT_COLUMN = 48
@@ -25,7 +31,10 @@ _COMMENT_COLUMN = 48
 
 def render(loaded: Loaded) -> str:
     """The settings as the text of a moorage.yml, which reads back as the same settings save for what is masked."""
-    lines = [f"# What is in force ({loaded.mode} mode), and where each value came from."]
+    lines = [
+        f"# What is in force ({loaded.mode} mode), and where each value came from.",
+        f"# {_CERTIFICATES[loaded.settings.certificates_from]}",
+    ]
     lines.extend(_section(loaded, Settings, "", loaded.settings))
     return "\n".join(lines) + "\n"
 
