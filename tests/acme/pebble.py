@@ -28,12 +28,12 @@ DEFAULT_PROFILES = {
 class Dns:
     """The answers of pebble-challtestsrv. Every name is 127.0.0.1, without IPv6, until a test says otherwise.
 
-    *server* is where it answers, `127.0.0.1:PORT`, by UDP and TCP. Names are written without the final dot.
+    *server* is where it answers, `ADDRESS:PORT`, by UDP and TCP. Names are written without the final dot.
     """
 
-    def __init__(self, port: int, management: int) -> None:
+    def __init__(self, port: int, management: int, address: str = "127.0.0.1") -> None:
         self.port = port
-        self.server = f"127.0.0.1:{port}"
+        self.server = f"{address}:{port}"
         self._management = f"http://127.0.0.1:{management}"
 
     def address(self, host: str, *addresses: str) -> None:
@@ -93,6 +93,7 @@ class Pebble:
     - *blocked*: domains that are refused.
     - *retry_after*: seconds between polls that it asks for.
     - *dns_server*: `address:port` of another DNS server to validate by, in place of `dns`.
+    - *dns_address*, *dns_port*: where `dns` answers, for other programs than Pebble; else a free port of loopback.
 
     It keeps no state: after `stop()` and `start()`, on the same ports, all accounts and orders are forgotten and the
     roots are new.
@@ -112,6 +113,8 @@ class Pebble:
         blocked: Sequence[str] = (),
         retry_after: int = 1,
         dns_server: str | None = None,
+        dns_address: str = "127.0.0.1",
+        dns_port: int | None = None,
         environment: Mapping[str, str] | None = None,
     ) -> None:
         self._programs = need("pebble"), need("pebble-challtestsrv")
@@ -126,7 +129,7 @@ class Pebble:
         self.management = f"https://localhost:{self.management_port}"
         self.log = folder / "pebble.log"
         self._dns_management = free_port()
-        self.dns = Dns(free_port(), self._dns_management)
+        self.dns = Dns(dns_port or free_port(), self._dns_management, dns_address)
         self._dns_server = dns_server or self.dns.server
         self._environment = {
             "PEBBLE_WFE_NONCEREJECT": str(nonce_reject),
@@ -160,7 +163,7 @@ class Pebble:
             options = ["-http01", "", "-https01", "", "-tlsalpn01", "", "-doh", "", "-defaultIPv6", ""]
             places = ["-dnsserver", self.dns.server, "-management", f"127.0.0.1:{self._dns_management}"]
             self._challenges = self._run([self._programs[1], *options, *places])
-            self._await(self._challenges, self.dns.port)
+            self._await(self._challenges, self.dns.port, self.dns.server.rpartition(":")[0])
             self._await(self._challenges, self._dns_management)
         if self._pebble is None:
             path = self.folder / "pebble.json"
@@ -216,11 +219,11 @@ class Pebble:
                 env={"PATH": os.environ.get("PATH", os.defpath), **self._environment},
             )
 
-    def _await(self, process: subprocess.Popen[bytes], port: int) -> None:
+    def _await(self, process: subprocess.Popen[bytes], port: int, address: str = "127.0.0.1") -> None:
         deadline = time.monotonic() + START_SECONDS
         while True:
             try:
-                socket.create_connection(("127.0.0.1", port), 1).close()
+                socket.create_connection((address, port), 1).close()
                 return
             except OSError:
                 if process.poll() is not None or time.monotonic() > deadline:

@@ -4,6 +4,7 @@ import asyncio
 import json
 import sys
 import threading
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,14 @@ from tests.acme.pebble import Pebble
 
 KEY = TsigKey(KEY_NAME, KEY_SECRET)
 NAME = "_acme-challenge.a.example.org"
+
+
+@pytest.fixture(autouse=True)
+def forget_lexicon() -> Iterator[None]:
+    """Unload dns-lexicon, whose modules warn whoever looks at all modules, as hypothesis does in other tests."""
+    yield
+    for name in [name for name in sys.modules if name.partition(".")[0] == "lexicon"]:
+        del sys.modules[name]
 
 
 def answers(writer: Writer, knot: Knot, wait: float = 60.0) -> DnsAnswers:

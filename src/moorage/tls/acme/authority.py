@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import islice
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -20,6 +22,8 @@ from moorage.tls.acme.options import AcmeOptions
 from moorage.tls.acme.problems import Problem, Refused, explain, no_acme, parse_problem
 from moorage.tls.names import is_address
 from moorage.tls.store import CertificateStore
+
+log = logging.getLogger(__name__)
 
 _ORDERS_LOOKED_AT: Final = 200
 _NO_USE_WITHOUT_REPLACES: Final = frozenset(
@@ -166,24 +170,20 @@ class Authority:
 
         None too where the authority keeps no list; such ones give the same order again when it is asked for.
         """
-        for number, url in enumerate(self._listed()):
-            if number >= _ORDERS_LOOKED_AT:
-                break
-            try:
+        try:
+            for url in islice(self._listed(), _ORDERS_LOOKED_AT):
                 state = self.order(url)
-            except Refused:
-                continue
-            if state.status in ("pending", "ready") and state.names == {name}:
-                return state
+                if state.status in ("pending", "ready") and state.names == {name}:
+                    return state
+        except (Refused, CertificateFailed) as error:
+            # Few authorities keep the list that they announce. A new order costs less than never asking for one.
+            log.debug("%s does not list its orders: %s", self.host, error)
         return None
 
     def _listed(self) -> Iterator[str]:
         page = self.account.orders
         while page is not None:
-            try:
-                answer = self._network.send(page, None)
-            except Refused:
-                return
+            answer = self._network.send(page, None)
             orders = answer.json().get("orders")
             yield from [url for url in orders if isinstance(url, str)] if isinstance(orders, list) else []
             page = answer.link("next")

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from moorage.clock import Clock
 from moorage.errors import CertificateFailed
 from moorage.tls.acme.options import AcmeOptions
-from moorage.tls.acme.problems import Refused, explain
+from moorage.tls.acme.problems import Refused, explain, in_the_clear
 from moorage.tls.issuer import Issued, Window
 from moorage.tls.store import CertificateStore
 
@@ -80,8 +80,8 @@ class AcmeIssuer:
                 return await work(authority)
             finally:
                 authority.close()
-        except CertificateFailed:
-            raise
+        except CertificateFailed as failed:
+            raise in_the_clear(failed) from failed.__cause__
         except Refused as refused:
             raise explain(refused.problem, name, self.title) from refused
         except OSError as error:

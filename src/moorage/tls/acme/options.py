@@ -27,6 +27,8 @@ class Waits:
     """Between two questions, whatever Retry-After says: beyond that, the order is gone on with at the next attempt."""
     clock_difference: float = 24 * 3600.0
     """Between this machine's clock and the authority's, before one of them is said to be wrong."""
+    order: float = 24 * 3600.0
+    """For an order that goes on and on. After that a new one is made."""
     reuse: float = 3600.0
     """How long a certificate that was handed over is handed over again, if it never got into the store."""
 

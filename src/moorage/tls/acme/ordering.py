@@ -96,7 +96,11 @@ class Ordering:
         order, key = loaded
         if order.finished is not None and self._is_used_up(order):
             return None
-        state = await self._lost() if order.url is None else await self._known(order.url)
+        if order.url is None:
+            # Its URL never arrived.
+            state = await self._run(self._authority.lost_order, self._name)
+        else:
+            state = await self._known(order, order.url)
         if state is None:
             self._files.discard()
             return None
@@ -116,16 +120,7 @@ class Ordering:
             known.append(self._store.pair(self._name).chain.read_bytes())
         return order.leaf in [fingerprint(chain) for chain in known]
 
-    async def _lost(self) -> State | None:
-        """The order whose URL never arrived."""
-        try:
-            return await self._run(self._authority.lost_order, self._name)
-        except Refused as refused:
-            if refused.problem.kind == "accountDoesNotExist":
-                await self._run(self._authority.sign_in_again, self._name)
-            return None
-
-    async def _known(self, url: str) -> State | None:
+    async def _known(self, order: Order, url: str) -> State | None:
         try:
             state = await self._run(self._authority.order, url)
         except Refused as refused:
@@ -134,8 +129,10 @@ class Ordering:
             if refused.problem.kind == "accountDoesNotExist":
                 await self._run(self._authority.sign_in_again, self._name)
             return None
-        expired = state.expires is not None and state.expires * 1_000_000 <= self._clock.now()
-        if state.status == "valid" or (state.status in ("pending", "ready", "processing") and not expired):
+        now = self._clock.now()
+        expired = state.expires is not None and state.expires * 1_000_000 <= now
+        stuck = now - order.made > self._waits.order * 1e6
+        if state.status == "valid" or (state.status in ("pending", "ready", "processing") and not (expired or stuck)):
             return state
         return None
 

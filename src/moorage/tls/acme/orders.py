@@ -121,8 +121,8 @@ class OrderFiles:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def _order(document: dict[str, Any]) -> Order:
-    if document.pop("format") != _FORMAT:
+def _order(document: Any) -> Order:
+    if not isinstance(document, dict) or document.pop("format") != _FORMAT:
         raise ValueError("another format")
     url, times = document["url"], (document["made"], document["finished"])
     if not (url is None or isinstance(url, str)) or not all(one is None or isinstance(one, int) for one in times):

@@ -55,10 +55,25 @@ def parse_problem(document: object, status: int = 0, retry_after: float | None =
     )
 
 
+def printable(text: str) -> str:
+    """*text* without what a terminal would obey."""
+    return text if text.isprintable() else "".join(one if one.isprintable() else "?" for one in text)
+
+
+def in_the_clear(failed: CertificateFailed) -> CertificateFailed:
+    """*failed* with printable words only, whatever it quotes."""
+    message, remedy = printable(failed.message), printable(failed.remedy)
+    if (message, remedy) == (failed.message, failed.remedy):
+        return failed
+    return CertificateFailed(
+        message, kind=printable(failed.kind), remedy=remedy, retry_after=failed.retry_after, again=failed.again
+    )
+
+
 def _text(value: Any) -> str:
     if not isinstance(value, str):
         return ""
-    text = " ".join(value.split())
+    text = printable(" ".join(value.split()))
     return text if len(text) <= _MOST_TEXT else text[:_MOST_TEXT] + "..."
 
 
@@ -118,7 +133,7 @@ _USELESS: Final = frozenset(
 def explain(problem: Problem, name: str, host: str, challenge: str = "") -> CertificateFailed:
     """*problem* in words, about the certificate for *name* from the authority *host*.
 
-    *challenge* is the kind of challenge that failed, "" where none has.
+    *name* is "" where it was asked when to renew one. *challenge* is the kind of challenge that failed, "" for none.
     """
     problem = _inner(problem)
     kind = problem.kind or "serverInternal"
@@ -129,8 +144,9 @@ def explain(problem: Problem, name: str, host: str, challenge: str = "") -> Cert
     else:
         remedy = _REMEDIES.get(kind, "")
     said = f": {problem.detail}" if problem.detail else ""
+    subject = f"gives no certificate for {name}" if name else "does not say when to renew"
     return CertificateFailed(
-        f"{host} gives no certificate for {name} ({_title(kind, challenge)}){said}",
+        f"{host} {subject} ({_title(kind, challenge)}){said}",
         kind=kind,
         remedy=remedy.format(name=name.removeprefix("*.")),
         retry_after=problem.retry_after,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import re
 from collections.abc import Mapping
 from typing import Any, Final
@@ -19,7 +20,7 @@ _QUERY: Final = re.compile(r"\?[^\s'\"<>)]+")
 class Provider:
     """Writes by the API of *provider*, with *options* by their names in dns-lexicon.
 
-    What *options* leave out is taken from the environment, as dns-lexicon does: LEXICON_CLOUDFLARE_TOKEN and so on.
+    What *options* leave out is taken from the environment, as in LEXICON_CLOUDFLARE_AUTH_TOKEN.
     """
 
     def __init__(self, provider: str, options: Mapping[str, str]) -> None:
@@ -77,7 +78,9 @@ class Provider:
     def _words(self, error: Exception) -> str:
         """What *error* says, without what is secret: some APIs take tokens in the URL."""
         text = _QUERY.sub("?...", " ".join(str(error).split()))
-        for value in self._options.values():
+        given = [value for name, value in os.environ.items() if name.startswith("LEXICON_")]
+        for value in [*self._options.values(), *given]:
+            # Shorter ones are numbers and switches.
             if len(value) >= 4:
                 text = text.replace(value, "...")
         return text[:_MOST_WORDS] or type(error).__name__
