@@ -46,6 +46,7 @@ _PULL_TAG = Statement(lambda insert: select(*_facts, manifests.c.body).select_fr
 _STAT_TAG = Statement(lambda insert: select(*_facts).select_from(_tagged).where(*_by_tag))
 _PULL_DIGEST = Statement(lambda insert: select(*_facts, manifests.c.body).select_from(_owned).where(*_by_digest))
 _STAT_DIGEST = Statement(lambda insert: select(*_facts).select_from(_owned).where(*_by_digest))
+_SUBJECT = Statement(lambda insert: select(manifests.c.subject).select_from(_owned).where(*_by_digest))
 _FIND = Statement(
     lambda insert: select(manifests.c.id, manifests.c.media_type, manifests.c.size).where(
         manifests.c.repository_id == bindparam("repository_id"), manifests.c.digest == bindparam("digest")
@@ -137,6 +138,12 @@ async def stat(reader: Reader, repository: RepositoryName, reference: str | Dige
         return None
     digest, media_type, size = rows[0]
     return StoredManifest(Digest.from_key(digest), media_type, size, None)
+
+
+async def subject(reader: Reader, repository: RepositoryName, digest: Digest) -> Digest | None:
+    """What the manifest refers to; None where there is none, or no such manifest."""
+    rows = await reader.rows(_SUBJECT, {"repository": repository, "digest": digest.key})
+    return Digest.from_key(rows[0][0]) if rows and rows[0][0] is not None else None
 
 
 async def find(reader: Reader, repository_id: int, digest: Digest) -> tuple[int, str, int] | None:

@@ -29,6 +29,7 @@ from moorage.storage.faults import fault
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 # The longest digest, sha512's, has 135 characters: more than this is no link.
 _LONGEST_LINK = 256
+_MOST_BODY = 4 * 1024 * 1024
 
 
 class ClassicLinks:
@@ -81,6 +82,24 @@ class ClassicLinks:
             _add(path, body)
         except OSError as error:
             raise fault(error) from error
+
+    def manifest_blob(self, digest: Digest, most: int = _MOST_BODY) -> bytes | None:
+        """The first *most* of a manifest's bytes, or of a blob's; None where they cannot be read."""
+        try:
+            with open(f"{self._root}/{layout.blob(digest)}", "rb", buffering=0) as file:
+                return file.read(most)
+        except OSError:
+            return None
+
+    def remove_manifest_blob(self, digest: Digest) -> None:
+        """Remove a manifest's bytes, which nothing else may have been pushed with."""
+        with suppress(OSError):
+            os.unlink(f"{self._root}/{layout.blob(digest)}")
+            os.rmdir(os.path.dirname(f"{self._root}/{layout.blob(digest)}"))
+
+    def remove_tag_history(self, repository: RepositoryName, name: Tag, digest: Digest) -> None:
+        """The tag never named the manifest."""
+        self._remove(f"{layout.tag(repository, name)}/index/{digest.algorithm}/{digest.hex}")
 
     def flush(self) -> None:
         """Make everything put and removed so far durable."""

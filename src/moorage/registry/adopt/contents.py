@@ -13,9 +13,6 @@ from moorage.registry.adopt.findings import Fault
 from moorage.registry.push import new_manifest
 from moorage.storage.tree import ClassicTree, Flaw
 
-GENERATED: Final = "org.moorage.referrers-of"
-"""The annotation of an index that we wrote ourselves, for registries that have no referrers list."""
-
 _REMEMBERED: Final = 100_000
 _READ_BYTES: Final = 1 << 20
 

@@ -23,7 +23,8 @@ from moorage.oci.digest import Digest
 from moorage.oci.manifest import Manifest
 from moorage.oci.name import RepositoryName
 from moorage.oci.reference import Tag
-from moorage.registry.adopt.contents import GENERATED, Contents
+from moorage.oci.referrers_tag import ANNOTATION
+from moorage.registry.adopt.contents import Contents
 from moorage.registry.adopt.findings import Fault, Report
 from moorage.storage import layout
 from moorage.storage.tree import ClassicTree, Known, RepositoryLinks
@@ -140,7 +141,7 @@ class Planner:
             parsed, manifest = found
             assert isinstance(parsed, Manifest)
             assert isinstance(manifest, NewManifest)
-            if GENERATED in parsed.annotations:
+            if ANNOTATION in parsed.annotations:
                 generated.add(digest)
                 self._report.generated += 1
                 continue

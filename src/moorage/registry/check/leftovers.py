@@ -7,9 +7,10 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from moorage.errors import BlobUploadUnknown, Unavailable, UploadBusy
-from moorage.metadata import audit, uploads
+from moorage.metadata import audit, manifests, uploads
 from moorage.metadata.database import Reader
 from moorage.oci.digest import Digest
+from moorage.oci.referrers_tag import LONGEST_HEAD, read_mark, tag_of
 from moorage.registry.check.findings import BytesUnclaimed, FilesUnnamed, Finding, SessionLost
 from moorage.registry.check.manifests import Manifests
 from moorage.registry.check.part import Subject, WriteLinks
@@ -54,12 +55,26 @@ class Leftovers:
         try:
             for location, digest, size in self._store.list():
                 self._subject.progress.advance()
-                if digest.key not in self._manifests.keys and not await audit.has_blob(self._database, digest.key):
+                if digest.key in self._manifests.keys or await audit.has_blob(self._database, digest.key):
+                    continue
+                if not await self._lists_referrers(digest):
                     files.append((location, digest, size))
         except Unavailable as error:
             # It is told of the blobs that are behind it; here it only hides garbage.
             _log.debug("the files cannot all be listed: %s", error.__cause__)
         return files
+
+    async def _lists_referrers(self, digest: Digest) -> bool:
+        """Whether it is a list that we write for other registries, and that its tag in the tree names, or will."""
+        head = self._subject.links.manifest_blob(digest, LONGEST_HEAD)
+        mark = read_mark(head) if head else None
+        tag = tag_of(mark[1]) if mark else None
+        if mark is None or tag is None:
+            return False
+        named = self._subject.links.tag(mark[0], tag)
+        if named is not None:
+            return named == digest
+        return bool(await manifests.referrers(self._database, *mark, artifact_type=None, after=None, count=1))
 
     async def still(self, finding: Finding) -> bool:
         """Look at the same session, bytes or files anew."""
@@ -78,6 +93,7 @@ class Leftovers:
             if digest.key not in self._manifests.keys
             and not await audit.has_blob(self._database, digest.key)
             and self._store.stat(location) is not None
+            and not await self._lists_referrers(digest)
         ]
         return bool(finding.files)
 

@@ -18,6 +18,7 @@ from moorage.metadata.outbox import Kind
 from moorage.oci.digest import Digest
 from moorage.oci.name import RepositoryName, parse_name
 from moorage.oci.reference import Tag, parse_tag
+from moorage.oci.referrers_tag import LONGEST_HEAD, read_mark, subject_of
 from moorage.registry.check.findings import Finding, LinksBehind, LinksUnknown, LinkWrong, NameDamaged
 from moorage.registry.check.part import Subject, WriteLinks
 
@@ -131,7 +132,7 @@ class Links:
             if revisions.get(digest) != digest or not self._has_body(digest, size):
                 found.append(LinkWrong(Kind.REVISION, repository, digest.key))
         for tag, digest in rows.tags.items():
-            if tags.get(tag) != digest:
+            if tags.get(tag) != digest and not self._is_ours(repository, tag):
                 found.append(LinkWrong(Kind.TAG, repository, tag.encode("ascii")))
         found += [NameDamaged(name, tag) for tag in rows.damaged]
         return [*found, *await self._unknown(repository, rows)]
@@ -160,13 +161,18 @@ class Links:
     async def _unknown(self, repository: RepositoryName, rows: _Rows) -> list[LinksUnknown]:
         """At most one finding: what only the tree has of the repository, and the outbox does not ask for.
 
-        Links to bytes that are not there are no content: another registry's garbage collection leaves them.
+        Links to bytes that are not there are no content: another registry's garbage collection leaves them. Neither
+        are our lists of referrers, which another registry may have replaced by others.
         """
         layers = [digest for digest, _ in self._links.layers(repository) if digest not in rows.layers]
         layer_keys = [digest.key for digest in layers if self._is_there(digest)]
         revisions = [digest for digest, _ in self._links.revisions(repository) if digest not in rows.revisions]
-        revision_keys = [digest.key for digest in revisions if self._is_there(digest)]
-        tags = sorted(tag for tag, _ in self._links.tags(repository) if tag not in rows.tags)
+        revision_keys = [digest.key for digest in revisions if self._is_there(digest) and not self._mark(digest)]
+        tags = sorted(
+            tag
+            for tag, _ in self._links.tags(repository)
+            if tag not in rows.tags and not self._is_ours(repository, tag)
+        )
         layer_keys = await self._unasked(Kind.LAYER, repository, layer_keys)
         revision_keys = await self._unasked(Kind.REVISION, repository, revision_keys)
         strange = await self._unasked(Kind.TAG, repository, [tag.encode("ascii") for tag in tags])
@@ -186,7 +192,8 @@ class Links:
         if finding.kind is Kind.TAG:
             tag = parse_tag(finding.key.decode("ascii"))
             named = await manifests.stat(self._database, repository, tag)
-            return named is not None and self._links.tag(repository, tag) != named.digest
+            same = named is None or self._links.tag(repository, tag) == named.digest
+            return not same and not self._is_ours(repository, tag)
         digest = Digest.from_key(finding.key)
         if finding.kind is Kind.LAYER:
             row = await blobs.find(self._database, repository, digest)
@@ -194,6 +201,17 @@ class Links:
         stored = await manifests.stat(self._database, repository, digest)
         linked = self._links.revision(repository, digest) == digest
         return stored is not None and not (linked and self._has_body(digest, stored.size))
+
+    def _is_ours(self, repository: RepositoryName, tag: Tag) -> bool:
+        """Whether the tree's tag is a list of referrers that we wrote for registries without any."""
+        target = self._links.tag(repository, tag) if subject_of(tag) is not None else None
+        mark = self._mark(target) if target is not None else None
+        return mark is not None and mark == (repository, subject_of(tag))
+
+    def _mark(self, digest: Digest) -> tuple[RepositoryName, Digest] | None:
+        """Whose referrers the manifest lists, if it is such a list."""
+        head = self._links.manifest_blob(digest, LONGEST_HEAD)
+        return read_mark(head) if head else None
 
     def _is_there(self, digest: Digest) -> bool:
         """Whether the digest has bytes, as far as it can be seen."""
