@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -108,7 +109,10 @@ def examine(steps: Sequence[Step], *, json: bool) -> None:
 
     Raises Unwell where something is wrong, and Warned where there are only warnings.
     """
-    findings = asyncio.run(_take(steps, json=json))
+    try:
+        findings = asyncio.run(_take(steps, json=json))
+    except asyncio.CancelledError:
+        raise KeyboardInterrupt from None
     count = tally(findings)
     if json:
         echo_json(
@@ -127,6 +131,10 @@ def examine(steps: Sequence[Step], *, json: bool) -> None:
 
 
 async def _take(steps: Sequence[Step], *, json: bool) -> list[Finding]:
+    task = asyncio.current_task()
+    assert task is not None, "asyncio.run made one"
+    # Steps wait in threads, and a system may give the signal to one of them: this wakes the loop all the same.
+    asyncio.get_running_loop().add_signal_handler(signal.SIGINT, task.cancel)
     style = Style(tuple(step.name for step in steps), sys.stdout.isatty(), shutil.get_terminal_size((100, 24)).columns)
     findings = []
     last = Finding(Verdict.OK, "")
