@@ -34,6 +34,8 @@ async def look(journey: Journey, scratch: Scratch, image: Image) -> AsyncIterato
     for way in ("length", "chunked"):
         finding = await asyncio.to_thread(_upload, scratch, way)
         yield finding
+        if finding.facts.get("status") == 413:
+            break  # the other way would only say it again
     for finding in await asyncio.to_thread(_replicas, scratch):
         yield finding
     yield await asyncio.to_thread(_buffering, journey, scratch)
@@ -198,6 +200,8 @@ def _buffering(journey: Journey, scratch: Scratch) -> Finding:
         answer = line.early("PATCH", path, _PROBE_BYTES, max(_EARLY_SECONDS, 10 * usual.seconds))
     except OSError as error:
         return skipped(f"whether bodies are collected on the way cannot be told ({error})")
+    if b" 413 " in answer:
+        return skipped("whether bodies are collected on the way can be told once they are not too large")
     if not answer:
         return warning(
             "bodies are collected on the way, and passed on only when they are whole",
