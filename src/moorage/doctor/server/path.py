@@ -119,7 +119,7 @@ class _Visit:
         if self.settings.auth.htpasswd is not None:
             yield from look_at_htpasswd(self.settings.auth.htpasswd, self.starter)
         elif self.settings.auth.kind == "users":
-            yield ok("users and passwords are in the database; moorage user ls shows them")
+            yield ok("users and passwords are in the database; moorage user list shows them")
         else:
             yield ok("nobody is asked for a password")
 
