@@ -3,6 +3,8 @@ from __future__ import annotations
 import asyncio
 import json
 import ssl
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -96,6 +98,7 @@ def test_an_authority_that_is_down_and_comes_back(pebble: Pebble, store: Certifi
     check(issued, "a.example", pebble.roots())
 
 
+@pytest.mark.slow
 def test_an_outage_in_the_middle_of_an_order(
     pebble: Pebble, between: Between, store: CertificateStore, doors: Doors
 ) -> None:
@@ -459,13 +462,17 @@ def test_nonsense_at_any_step_is_a_failure_in_words(
     assert leftovers(store) == []
 
 
-def test_a_cancelled_call_leaves_no_answer_behind(pebble: Pebble, store: CertificateStore, doors: Doors) -> None:
-    """Whoever stops waiting takes the answers away, and the next one gets its certificate."""
-    options = options_for(pebble)
+def test_a_cancelled_call_leaves_no_answer_behind(
+    pebble: Pebble, between: Between, store: CertificateStore, doors: Doors
+) -> None:
+    """Whoever stops waiting takes the answers away, and the next one goes on with the order."""
+    options = options_for(pebble, directory=between.directory)
+    # It would look for the answer that is not there any more.
+    between.before = lambda _, path: Reply(200, b"{}") if path.startswith("/chalZ/") else None
 
     async def stop_early() -> None:
         task = asyncio.ensure_future(AcmeIssuer(options, store, QuickClock()).issue("a.example"))
-        while not leftovers(store):  # noqa: ASYNC110 - files tell nobody that they are there
+        while not list((store.folder / "challenges").glob("http/[!.]*")):  # noqa: ASYNC110 - files tell nobody that they are there
             await asyncio.sleep(0.01)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -473,10 +480,12 @@ def test_a_cancelled_call_leaves_no_answer_behind(pebble: Pebble, store: Certifi
 
     asyncio.run(stop_early())
     left = leftovers(store)
+    between.before = None
     issued = issue(options, store, "a.example")
 
     assert left == []
     check(issued, "a.example", pebble.roots())
+    assert between.count("/order-plz") == 1
 
 
 def test_an_authority_that_never_decides_is_not_waited_for(
@@ -510,6 +519,33 @@ def test_a_rehearsal_hands_nothing_over_twice(pebble: Pebble, store: Certificate
     assert kept[0] == kept[1]
     assert later.key != kept[0].key
     assert thrown[0].key != thrown[1].key
+
+
+STUCK = """
+import asyncio, socket, sys
+from pathlib import Path
+from moorage.clock import SystemClock
+from moorage.tls.acme import AcmeIssuer, AcmeOptions
+from moorage.tls.store import CertificateStore
+
+listener = socket.create_server(("127.0.0.1", 0))
+options = AcmeOptions(directory=f"http://127.0.0.1:{listener.getsockname()[1]}/directory")
+
+async def main():
+    issuer = AcmeIssuer(options, CertificateStore(Path(sys.argv[1])), SystemClock())
+    task = asyncio.ensure_future(issuer.issue("a.example"))
+    await asyncio.to_thread(listener.accept)
+    task.cancel()
+
+asyncio.run(main())
+"""
+
+
+def test_no_exit_waits_for_a_silent_authority(tmp_path: Path) -> None:
+    """A process that is told to end while an authority is silent ends, and not after the 45 seconds of a request."""
+    done = subprocess.run([sys.executable, "-c", STUCK, tmp_path / "tls"], capture_output=True, timeout=35, check=False)
+
+    assert (done.returncode, done.stderr) == (0, b"")
 
 
 def test_an_unused_port_is_never_waited_for(store: CertificateStore) -> None:

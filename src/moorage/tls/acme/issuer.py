@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
 
@@ -14,6 +11,7 @@ from moorage.clock import Clock
 from moorage.errors import CertificateFailed
 from moorage.tls.acme.options import AcmeOptions
 from moorage.tls.acme.problems import Refused, explain, in_the_clear
+from moorage.tls.background import BackgroundThread
 from moorage.tls.issuer import Issued, Window
 from moorage.tls.store import CertificateStore
 
@@ -34,7 +32,7 @@ class AcmeIssuer:
 
     def __init__(self, options: AcmeOptions, store: CertificateStore, clock: Clock) -> None:
         self._options, self._store, self._clock = options, store, clock
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="acme")
+        self._thread = BackgroundThread("acme")
 
     @property
     def title(self) -> str:
@@ -48,7 +46,7 @@ class AcmeIssuer:
             from moorage.tls.acme.ordering import Ordering
 
             ordering = Ordering(
-                self._options, self._store, self._clock, self._run, authority, name=name, previous=previous
+                self._options, self._store, self._clock, self._thread.run, authority, name=name, previous=previous
             )
             return await ordering.certificate()
 
@@ -66,8 +64,8 @@ class AcmeIssuer:
                 return None
             if leaf.not_valid_after_utc.timestamp() * 1e6 <= self._clock.now():
                 return None
-            await self._run(authority.connect)
-            answer = await self._run(authority.renewal_info, identifier)
+            await self._thread.run(authority.connect)
+            answer = await self._thread.run(authority.renewal_info, identifier)
             return None if answer is None else parse_window(answer, self._clock.now())
 
         return await self._converse("", work)
@@ -75,7 +73,7 @@ class AcmeIssuer:
     async def _converse(self, name: str, work: Callable[[Authority], Awaitable[Result]]) -> Result:
         """*work* with an open conversation; whatever goes wrong comes out as CertificateFailed."""
         try:
-            authority = await self._run(self._open)
+            authority = await self._thread.run(self._open)
             try:
                 return await work(authority)
             finally:
@@ -103,6 +101,3 @@ class AcmeIssuer:
         from moorage.tls.acme.authority import Authority
 
         return Authority(self._options, self._store, self._clock.now)
-
-    async def _run(self, call: Callable[..., Result], *arguments: object) -> Result:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, partial(call, *arguments))

@@ -176,6 +176,7 @@ class Ordering:
         if state.status == "ready":
             state = await self._finalize(state, key)
         if state.status == "processing":
+            await self._clock.sleep(min(state.retry_after or 0.0, self._waits.longest_poll))
             state = await self._poll(
                 lambda: self._run(self._authority.order, state.url), lambda seen: seen.status == "processing", "order"
             )

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Final
 
 from moorage.clock import Clock
 from moorage.errors import CertificateFailed
+from moorage.tls.background import BackgroundThread
 from moorage.tls.dns.lookup import Lookup, Sight
 from moorage.tls.dns.records import Record, Writer
 
@@ -22,14 +22,15 @@ class DnsAnswers:
 
     def __init__(self, writer: Writer, lookup: Lookup, wait: float, clock: Clock) -> None:
         self._writer, self._lookup, self._wait, self._clock = writer, lookup, wait, clock
+        self._thread = BackgroundThread("dns")
 
     async def put(self, domain: str, token: str, value: str) -> str:
         """Put the record for *domain*; what `remove` needs besides. Raises CertificateFailed."""
-        return await asyncio.to_thread(lambda: self._writer.put(self._record(domain, token, value)))
+        return await self._thread.run(lambda: self._writer.put(self._record(domain, token, value)))
 
     async def remove(self, domain: str, token: str, value: str, output: str) -> None:
         """Take it away. Raises CertificateFailed."""
-        await asyncio.to_thread(lambda: self._writer.remove(self._record(domain, token, value), output))
+        await self._thread.run(lambda: self._writer.remove(self._record(domain, token, value), output))
 
     async def wait(self, domain: str, value: str) -> None:
         """Return once every name server of the zone shows *value*.
@@ -39,7 +40,7 @@ class DnsAnswers:
         """
         deadline = self._clock.now() + self._wait * 1e6
         while True:
-            sight = await asyncio.to_thread(self._look, domain, value)
+            sight = await self._thread.run(self._look, domain, value)
             if sight.all_show:
                 return
             if self._clock.now() + _PAUSE * 1e6 > deadline:
