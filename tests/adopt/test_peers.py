@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
-from tests.adopt.model import DOCKER, Model
+from moorage.oci.media_types import OCI_ARTIFACT
+from tests.adopt.model import ACCEPT, DOCKER, Model
 from tests.adopt.peers import PEERS, Peer
-from tests.content import OCTETS, Client, noise
+from tests.content import INDEX, LAYER, MANIFEST, OCTETS, Client, descriptor, digest_of, encode, image, index, noise
 from tests.servers import COMMAND, Moorage
 
 SHARED = noise(40_000, 1)
@@ -137,6 +139,63 @@ class Journey:
             self.model.push_image(ours, "theirs", "2", b"ours now")
             self.model.check(ours)
             assert server.stop() == 0
+
+
+@pytest.mark.parametrize("peer", PEERS, ids=lambda peer: peer.name)
+def test_what_cannot_go_back_is_told_beforehand(peer: Peer, tmp_path: Path) -> None:
+    """Every kind of manifest that we take is served there too, but for those that `moorage adopt` names."""
+    layer, config = b"layer", b"{}"
+    images = {
+        "plain": (MANIFEST, image(config, layer)),
+        "custom": (MANIFEST, {**image(config, layer), "config": descriptor(config, "application/x.own")}),
+        "docker": (DOCKER, image(config, layer, mediaType=DOCKER)),
+        "untyped": (MANIFEST, {key: value for key, value in image(config, layer).items() if key != "mediaType"}),
+        "long": (MANIFEST, image(config, layers=[descriptor(layer, LAYER, digest=digest_of(layer, "sha512"))])),
+        "index": (INDEX, index(descriptor(encode(image(config, layer)), MANIFEST), artifactType="a/b")),
+        "artifact": (OCI_ARTIFACT, {"mediaType": OCI_ARTIFACT, "artifactType": "a/b", "blobs": []}),
+    }
+    with Moorage(tmp_path, users={}) as server:
+        ours = Client(server)
+        for data in (layer, config):
+            ours.push_blob("kinds", data)
+        path = f"/v2/kinds/blobs/uploads/?digest={digest_of(layer, 'sha512')}"
+        assert ours.ask("POST", path, {"Content-Type": OCTETS}, layer).status == 201
+        for tag, (kind, document) in images.items():
+            assert ours.push_manifest("kinds", tag, encode(document), kind).status == 201
+        assert server.stop() == 0
+
+    told = json.loads(adopt(tmp_path / "data", "--json"))["cannot_go_back"]
+
+    assert told == [f"kinds@{digest_of(encode(images['artifact'][1]))}"]
+    with peer.serve(tmp_path / "data") as client:
+        for tag, (_, document) in images.items():
+            answer = client.ask("GET", f"/v2/kinds/manifests/{tag}", {"Accept": f"{ACCEPT}, {OCI_ARTIFACT}"})
+            assert (answer.status, answer.body == encode(document)) == (
+                (500, False) if tag == "artifact" else (200, True)
+            )
+        assert client.ask("GET", f"/v2/kinds/blobs/{digest_of(layer, 'sha512')}").body == layer
+
+
+@pytest.mark.parametrize("peer", PEERS, ids=lambda peer: peer.name)
+def test_a_blob_that_was_pushed_there_by_another_digest(peer: Peer, tmp_path: Path) -> None:
+    """Distribution keeps it by its sha256 and links the other to it; we serve it by both, and so does it again."""
+    data, layer = tmp_path / "data", b"known by two names"
+    data.mkdir()
+    names = [digest_of(layer), digest_of(layer, "sha512")]
+    with peer.serve(data) as client:
+        path = client.begin_upload("long").removeprefix("http://registry.test")
+        assert client.ask("PUT", f"{path}&digest={names[1]}", {"Content-Type": OCTETS}, layer).status == 201
+
+    with Moorage(tmp_path, users={}) as server:
+        for name in names:
+            assert Client(server).ask("GET", f"/v2/long/blobs/{name}").body == layer
+        adopt(data)
+        assert server.stop() == 0
+
+    assert "everything is in order" in check(data)
+    with peer.serve(data) as client:
+        for name in names:
+            assert client.ask("GET", f"/v2/long/blobs/{name}").body == layer
 
 
 @pytest.mark.parametrize("peer", PEERS, ids=lambda peer: peer.name)

@@ -69,6 +69,7 @@ async def _adopt(volume: Volume, *, dry_run: bool, verify: bool, json: bool, eve
         else:
             done = await _do(volume, verify=verify)
             done.blobs, done.bytes, done.links = report.blobs, report.bytes, report.links
+            done.stranded = report.stranded
             report = done
     if json:
         echo_json(as_json(report, volume.folders.data, done=not dry_run))

@@ -34,6 +34,15 @@ def tell(report: Report, data: Path, *, everything: bool) -> Iterator[str]:
             f"{number(report.uploads, 'upload')} in progress ({size(report.upload_bytes)}): left where they are; their"
             " clients begin again"
         )
+    if report.stranded:
+        yield (
+            f"going back: registry:2 and registry:3 cannot serve {number(len(report.stranded), 'manifest')} of a type"
+            " that was withdrawn (application/vnd.oci.artifact.manifest.v1+json)"
+        )
+        told = report.stranded if everything else report.stranded[:_MOST_ALIKE]
+        yield from (f"          {name}" for name in told)
+        if len(told) < len(report.stranded):
+            yield f"          and {len(report.stranded) - len(told):,} more; --all tells of each"
     for state, harmless in (("broken", False), ("harmless", True)):
         yield from _tell_findings(report, state, harmless=harmless, everything=everything)
 
@@ -79,6 +88,7 @@ def as_json(report: Report, data: Path, *, done: bool) -> dict[str, object]:
         "moved": report.moved,
         "removed": {**asdict(report.removed), "collected": report.lost},
         "links_to_write": report.rewritten,
+        "cannot_go_back": report.stranded,
         "broken": report.broken,
         "findings": [_finding_as_json(finding) for finding in report.findings],
     }

@@ -7,7 +7,8 @@ from typing import NamedTuple
 from sqlalchemy import bindparam, func, null, select, update
 
 from moorage.metadata.database import Reader, Statement
-from moorage.metadata.schema import blobs, link_tree, manifests, repository_blobs, unadopted
+from moorage.metadata.schema import blobs, link_tree, manifests, repositories, repository_blobs, unadopted
+from moorage.oci.digest import Digest
 from moorage.oci.name import RepositoryName
 
 
@@ -55,6 +56,14 @@ _ANY_BLOB = Statement(lambda insert: select(repository_blobs.c.blob_id).limit(1)
 _BLOBS_BETWEEN = Statement(
     lambda insert: select(blobs.c.id, blobs.c.digest, blobs.c.location).where(
         blobs.c.digest >= bindparam("low"), blobs.c.digest < bindparam("high")
+    )
+)
+_OF_TYPE = Statement(
+    lambda insert: (
+        select(repositories.c.name, manifests.c.digest)
+        .select_from(manifests.join(repositories, repositories.c.id == manifests.c.repository_id))
+        .where(manifests.c.media_type == bindparam("media_type"))
+        .order_by(repositories.c.name, manifests.c.digest)
     )
 )
 
@@ -122,3 +131,9 @@ async def has_content(reader: Reader) -> bool:
 async def blobs_between(reader: Reader, low: bytes, high: bytes) -> list[tuple[int, bytes, str]]:
     """Ids, digests' keys and locations of the blobs with keys in [*low*, *high*)."""
     return [(row[0], row[1], row[2]) for row in await reader.rows(_BLOBS_BETWEEN, {"low": low, "high": high})]
+
+
+async def of_type(reader: Reader, media_type: str) -> list[str]:
+    """The manifests of a type, each as `repository@digest`; all manifests are looked at."""
+    rows = await reader.rows(_OF_TYPE, {"media_type": media_type})
+    return [f"{row[0]}@{Digest.from_key(row[1])}" for row in rows]

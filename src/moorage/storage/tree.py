@@ -2,7 +2,7 @@
 
 `ClassicLinks` reads what we wrote; this reads what another registry, a crash or an administrator made of it, in as few
 system calls as it takes: a scan of each folder, and of each link file only its status where its content is known.
-Symbolic links are never followed, and nothing is ever written.
+Symbolic links are never followed, and nothing is written but second names of blobs.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from moorage.durable import fsync_directory, make_directory
 from moorage.errors import NameInvalid, TagInvalid
 from moorage.oci.digest import ALGORITHMS, Digest
 from moorage.oci.name import RepositoryName, parse_name
@@ -190,6 +191,24 @@ class ClassicTree:
     def open(self, digest: Digest) -> FileContent:
         """A blob's bytes. Raises BlobUnknown, Unavailable."""
         return FileContent.open(f"{self._root}/{layout.blob(digest)}")
+
+    def add_name(self, digest: Digest, target: Digest) -> bool:
+        """Let the bytes of *target* be found by *digest* too, durably; False where the file system cannot.
+
+        Distribution keeps a blob by its sha256 and, where it was pushed by another digest, links that to it. Nothing of
+        the volume is changed by a second name of one file.
+        """
+        path = f"{self._root}/{layout.blob(digest)}"
+        folder = os.path.dirname(path)
+        try:
+            make_directory(Path(folder))
+            os.link(f"{self._root}/{layout.blob(target)}", path, follow_symlinks=False)
+            fsync_directory(folder)
+        except FileExistsError:
+            return True
+        except OSError:
+            return False
+        return True
 
     def size_of(self, digest: Digest) -> int | Flaw | None:
         """The size of a blob's file in bytes; None where there is none, a Flaw where it is no plain file."""

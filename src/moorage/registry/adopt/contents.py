@@ -38,6 +38,18 @@ class Contents:
                 self._sizes.popitem(last=False)
         return known
 
+    def add_name(self, digest: Digest, target: Digest, *, dry_run: bool) -> int | Problem:
+        """The size of a blob that its repository has by *digest* too, which is proved, and not believed."""
+        size = self.blob(target)
+        if not isinstance(size, int):
+            return size
+        really = self._hash(target, digest.algorithm)
+        if really != digest:
+            return Fault.BLOB_DAMAGED, f"the bytes of {target} hash to {really}"
+        if dry_run or self._tree.add_name(digest, target):
+            return size
+        return Fault.BLOB_ALIAS, f"its own is {target}, and this file system has no hard links"
+
     def manifest(self, digest: Digest) -> tuple[Manifest, NewManifest] | Problem:
         """The manifest whose bytes hash to *digest*, or what is wrong with it."""
         body = self._tree.read(digest, self._manifest_bytes + 1)
@@ -64,19 +76,19 @@ class Contents:
             return Fault.BLOB_MISSING, ""
         if isinstance(size, Flaw):
             return _problem(size)
-        if self._verify and (really := self._hash(digest)) != digest:
+        if self._verify and (really := self._hash(digest, digest.algorithm)) != digest:
             return Fault.BLOB_DAMAGED, f"its {size} bytes hash to {really}"
         return size
 
-    def _hash(self, digest: Digest) -> Digest:
-        running = hasher(digest.algorithm)
+    def _hash(self, digest: Digest, algorithm: str) -> Digest:
+        running = hasher(algorithm)
         offset = 0
         with self._tree.open(digest) as content:
             while data := content.read(offset, _READ_BYTES):
                 running.update(data)
                 offset += len(data)
                 self.read += len(data)
-        return Digest(digest.algorithm, running.hexdigest())
+        return Digest(algorithm, running.hexdigest())
 
 
 def _problem(flaw: Flaw) -> Problem:

@@ -90,7 +90,7 @@ class Report:
 
     *blobs* and *bytes* count each blob once, and only in a dry run. *moved* are tags, *lost* blobs whose files are
     gone, *rewritten* link files to be written from the database. *generated* are referrers tags that we wrote
-    ourselves, for registries without a referrers list.
+    ourselves, for registries without a referrers list. *stranded* are manifests that registry:2 and :3 cannot serve.
     """
 
     repositories: int = 0
@@ -110,6 +110,7 @@ class Report:
     rewritten: int = 0
     findings: list[Finding] = field(default_factory=list)
     counts: Counter[Flaw | Fault] = field(default_factory=Counter)
+    stranded: list[str] = field(default_factory=list)
 
     def tell(self, what: Flaw | Fault, where: str, detail: str = "") -> None:
         """Keep a finding, or count it where there are very many alike."""

@@ -89,9 +89,15 @@ class Plan:
 
 
 class Planner:
-    """Makes plans; *since*, in nanoseconds, is when we last wrote into the tree. What is wrong goes to *report*."""
+    """Makes plans; *since*, in nanoseconds, is when we last wrote into the tree. What is wrong goes to *report*.
 
-    def __init__(self, tree: ClassicTree, contents: Contents, report: Report, since: int) -> None:
+    Unless it is a *dry_run*, blobs get second names where they need them.
+    """
+
+    def __init__(
+        self, tree: ClassicTree, contents: Contents, report: Report, since: int, *, dry_run: bool = False
+    ) -> None:
+        self._dry_run = dry_run
         self._tree = tree
         self._contents = contents
         self._report = report
@@ -114,15 +120,14 @@ class Planner:
             if digest in rows.layers:
                 continue
             size = self._contents.blob(digest)
+            if not isinstance(size, int) and link.target is not None and link.target.algorithm != digest.algorithm:
+                size = self._contents.add_name(digest, link.target, dry_run=self._dry_run)
             if isinstance(size, int):
                 sizes[digest] = size
                 plan.blobs.append(BlobLink(digest.key, size, self._tree.location(digest)))
-                continue
-            fault, detail = size
-            alias = link.target is not None and link.target.algorithm != digest.algorithm
-            if fault is Fault.BLOB_MISSING and alias:
-                fault, detail = Fault.BLOB_ALIAS, f"its own is {link.target}"
-            self._report.tell(fault, f"{plan.repository}@{digest}", detail)
+            else:
+                fault, detail = size
+                self._report.tell(fault, f"{plan.repository}@{digest}", detail)
         return sizes
 
     def _revisions(self, plan: Plan, links: RepositoryLinks, rows: Rows, sizes: Mapping[Digest, int]) -> set[Digest]:

@@ -13,6 +13,7 @@ from moorage.metadata import audit, bulk, link_tree
 from moorage.metadata.database import Database, Reader
 from moorage.metadata.outbox import Kind
 from moorage.oci.digest import ALGORITHMS, Digest
+from moorage.oci.media_types import OCI_ARTIFACT
 from moorage.oci.name import RepositoryName
 from moorage.registry.adopt.changes import Noted, carry_out, deleted_tags, narrowed, read_rows
 from moorage.registry.adopt.contents import Contents
@@ -142,7 +143,9 @@ class Comparison:
             yield
         async for _ in self._repositories_of_database(names, waiting, since):
             yield
-        if not self._dry_run:
+        if self._dry_run:
+            self.report.stranded = await link_tree.of_type(self._database, OCI_ARTIFACT)
+        else:
             await self._finish(begun)
 
     def _names(self) -> Iterator[tuple[RepositoryName, Parts]]:
@@ -188,7 +191,10 @@ class Comparison:
         self, names: dict[RepositoryName, Parts], waiting: set[RepositoryName], since: int
     ) -> AsyncIterator[None]:
         """Every repository of the tree."""
-        planner, step = Planner(self._tree, self._contents, self.report, since), _Step(self._commit)
+        planner, step = (
+            Planner(self._tree, self._contents, self.report, since, dry_run=self._dry_run),
+            _Step(self._commit),
+        )
         closed = {path for path in self._closed if path.removeprefix("repositories/")[:-1] in names}
         for name, parts in names.items():
             if f"repositories/{name}/" in closed:
@@ -206,7 +212,10 @@ class Comparison:
         self, names: dict[RepositoryName, Parts], waiting: set[RepositoryName], since: int
     ) -> AsyncIterator[None]:
         """What the tree does not have, or had not when its names were read."""
-        planner, step = Planner(self._tree, self._contents, self.report, since), _Step(self._commit)
+        planner, step = (
+            Planner(self._tree, self._contents, self.report, since, dry_run=self._dry_run),
+            _Step(self._commit),
+        )
         closed, after = tuple(self._closed), 0
         while page := await audit.repository_page(self._database, after=after, count=_PAGE):
             for _, text in page:

@@ -126,7 +126,9 @@ class Links:
         layers, revisions = dict(self._links.layers(repository)), dict(self._links.revisions(repository))
         tags = dict(self._links.tags(repository))
         found: list[Finding] = [
-            LinkWrong(Kind.LAYER, repository, digest.key) for digest in rows.layers if layers.get(digest) != digest
+            LinkWrong(Kind.LAYER, repository, digest.key)
+            for digest in rows.layers
+            if not _leads_to(layers.get(digest), digest)
         ]
         for digest, size in rows.revisions.items():
             if revisions.get(digest) != digest or not self._has_body(digest, size):
@@ -197,7 +199,7 @@ class Links:
         digest = Digest.from_key(finding.key)
         if finding.kind is Kind.LAYER:
             row = await blobs.find(self._database, repository, digest)
-            return row is not None and self._links.layer(repository, digest) != digest
+            return row is not None and not _leads_to(self._links.layer(repository, digest), digest)
         stored = await manifests.stat(self._database, repository, digest)
         linked = self._links.revision(repository, digest) == digest
         return stored is not None and not (linked and self._has_body(digest, stored.size))
@@ -228,6 +230,11 @@ class Links:
                 return content.size == size and Digest.of(content.read(0, size), digest.algorithm) == digest
         except RegistryError:
             return False
+
+
+def _leads_to(target: Digest | None, digest: Digest) -> bool:
+    """Whether a blob's link is right; another registry links what was pushed by sha512 to the sha256 of it."""
+    return target is not None and (target == digest or target.algorithm != digest.algorithm)
 
 
 @dataclass(slots=True)
