@@ -52,6 +52,10 @@ class Maker:
         self.path = folder / "ca.crt"
         self.path.write_bytes(pem(self.root))
 
+    def intermediate(self, *, ends: timedelta = 3000 * _DAY, only: str = "") -> None:
+        """A new intermediate that ends then, or may sign for names below *only* alone."""
+        self.middle = _authority(self.middle.subject, self.root.subject, self.middle_key, self.root_key, ends, only)
+
     def make(self, mistake: Mistake, *, chain: bool = True, subordinate: bool = True) -> Pair:
         """A certificate and its key, with the intermediate behind it where *chain*."""
         key: Key = (
@@ -130,8 +134,18 @@ def _general(name: str) -> x509.GeneralName:
         return x509.DNSName(name)
 
 
-def _authority(subject: x509.Name, issuer: x509.Name, key: Key, issuer_key: Key) -> x509.Certificate:
-    builder = _builder(subject, issuer, key, -10 * _DAY, 3000 * _DAY)
+def _authority(
+    subject: x509.Name,
+    issuer: x509.Name,
+    key: Key,
+    issuer_key: Key,
+    ends: timedelta = 3000 * _DAY,
+    only: str = "",
+) -> x509.Certificate:
+    builder = _builder(subject, issuer, key, -10 * _DAY, ends)
+    if only:
+        constraints = x509.NameConstraints([x509.DNSName(only)], None)
+        builder = builder.add_extension(constraints, critical=True)
     return builder.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True).sign(
         issuer_key, hashes.SHA256()
     )

@@ -164,6 +164,30 @@ def test_a_self_signed_certificate_that_was_given_is_trusted(maker: Maker) -> No
     assert troubles(found) == []
 
 
+def test_an_expired_intermediate_is_named(tmp_path: Path) -> None:
+    """The certificate itself is in force."""
+    maker = Maker(tmp_path)
+    maker.intermediate(ends=-2 * DAY)
+    with Canned(maker.make(Mistake())) as server:
+        found = walked(options(server.url, ca_file=maker.path), "certificate")
+
+    [(_, verdict, what)] = troubles(found)
+    assert verdict == "wrong"
+    assert "the intermediate certificate Odd Intermediate expired on" in what
+
+
+def test_an_authority_that_may_not_sign_for_this_name_is_named(tmp_path: Path) -> None:
+    """Name constraints of an intermediate, which clients of today heed."""
+    maker = Maker(tmp_path)
+    maker.intermediate(only="other.test")
+    with Canned(maker.make(Mistake())) as server:
+        found = walked(options(server.url, ca_file=maker.path), "certificate")
+
+    [(_, verdict, what)] = troubles(found)
+    assert verdict == "wrong"
+    assert "the certificate is refused: permitted subtree violation" in what
+
+
 def test_the_folders_of_engines_are_looked_into(maker: Maker, tmp_path: Path) -> None:
     """What docker trusts for this registry alone is good for docker, and said to be."""
     with Canned(maker.make(Mistake())) as server:

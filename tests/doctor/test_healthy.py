@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sqlite3
+import ssl
 from collections.abc import Iterable
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 
@@ -12,7 +14,7 @@ from moorage.doctor.finding import Finding, Verdict
 from tests.certificates import Authority
 from tests.doctor.fixtures import HOST, options, the, troubles, walked
 from tests.doctor.proxies import distribution
-from tests.servers import Moorage
+from tests.servers import Moorage, free_port
 
 LOGIN = ("ann", "correct horse")
 USERS = dict([LOGIN])
@@ -43,6 +45,29 @@ def test_moorage_with_tls_is_well(tmp_path: Path) -> None:
 
     assert troubles(found) == []
     assert looked_at(found) == ALL
+
+
+def test_moorage_with_an_authority_of_its_own_is_well_once_that_is_trusted(tmp_path: Path) -> None:
+    """Before, the doctor names `moorage trust`, since /ca.crt has the authority; on plain HTTP it names the way on."""
+    plain = free_port()
+    words = ("--tls-name", HOST, "--tls-plain-listen", f"127.0.0.1:{plain}")
+    with Moorage(tmp_path / "moorage", *words, users=USERS, secure=True) as server:
+        url = f"https://{HOST}:{server.port}"
+        before = walked(options(url, LOGIN))
+        unverified = ssl.create_default_context()
+        unverified.check_hostname, unverified.verify_mode = False, ssl.CERT_NONE
+        with urlopen(f"{server.url}/ca.crt", context=unverified) as answer:
+            (tmp_path / "ca.crt").write_bytes(answer.read())
+        after = walked(options(url, LOGIN, ca_file=tmp_path / "ca.crt"))
+        redirected = walked(options(f"http://{HOST}:{plain}"))
+
+    [(step, verdict, what)] = troubles(before)
+    assert (step, verdict) == ("certificate", "wrong")
+    assert "nobody here trusts the authority that signed it" in what
+    assert f"sudo moorage trust {HOST}:{server.port}" in the(before, what).remedy
+    assert troubles(after) == []
+    assert looked_at(after) == ALL
+    assert [what for _, _, what in troubles(redirected)] == [f"http leads on to {url}/v2/"]
 
 
 def test_moorage_with_client_certificates_is_well(tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ class Judged:
     @property
     def built(self) -> bool:
         """Whether the chain leads to somebody who is trusted, whatever else is wrong with it."""
-        return self.code == 0 or self.code in _LOOKED_AT_ELSEWHERE
+        return self.code not in _NO_ISSUER | _SELF_SIGNED
 
 
 async def look(journey: Journey) -> AsyncIterator[Finding]:
@@ -78,7 +78,7 @@ async def _one(journey: Journey, address: Address) -> AsyncIterator[Finding]:
         return
     source, trusted = found
     yield _trusted(journey, shown.leaf, source)
-    if trusted.code and good:
+    if trusted.code and (good or trusted.code not in _LOOKED_AT_ELSEWHERE):
         yield wrong(
             f"the certificate is refused: {trusted.words}",
             "This is what OpenSSL says of it.",
@@ -188,26 +188,18 @@ def _untrusted(journey: Journey, shown: certificate.Shown, judged: Judged) -> Fi
             **facts,
             authority_offered=True,
         )
-    if judged.code in _SELF_SIGNED | _NO_ISSUER:
-        own = shown.leaf.self_issued
-        return wrong(
-            "the certificate is self-signed, and nobody here trusts it"
-            if own
-            else f"nobody here trusts the authority that signed it, {shown.leaf.issuer}",
-            f"{meaning} Copy {'the certificate itself' if own else 'the certificate of the authority'} from the server"
-            f" by a way that you trust. Its folder is named exactly as images name the registry: {target.authority}.",
-            f"sudo install -D -m 644 ca.crt {folder}/ca.crt    # docker reads it at once",
-            f"moorage doctor --client {target.url} --ca-file ca.crt",
-            blocks=True,
-            **facts,
-            fingerprint=shown.leaf.fingerprint,
-        )
+    own = shown.leaf.self_issued
     return wrong(
-        f"the certificate is refused: {judged.words}",
-        "This is what OpenSSL says of the chain.",
-        f"openssl s_client -connect {target.bracketed}:{target.port} -servername {target.host} -showcerts",
+        "the certificate is self-signed, and nobody here trusts it"
+        if own
+        else f"nobody here trusts the authority that signed it, {shown.leaf.issuer}",
+        f"{meaning} Copy {'the certificate itself' if own else 'the certificate of the authority'} from the server"
+        f" by a way that you trust. Its folder is named exactly as images name the registry: {target.authority}.",
+        f"sudo install -D -m 644 ca.crt {folder}/ca.crt    # docker reads it at once",
+        f"moorage doctor --client {target.url} --ca-file ca.crt",
         blocks=True,
         **facts,
+        fingerprint=shown.leaf.fingerprint,
     )
 
 
