@@ -14,7 +14,7 @@ from pathlib import Path
 
 import click
 
-from moorage.cli.exit_codes import EXIT_CODES
+from moorage.cli.exit_codes import EXIT_CODES, FOR_SYSTEMD, FOR_SYSTEMD_MEANING
 from moorage.cli.main import moorage
 from moorage.errors import RegistryError
 
@@ -50,6 +50,7 @@ def exit_codes() -> str:
     """The table of exit codes; 0 is everybody's, and 2 is click's."""
     rows = [(0, "done"), (2, "the command line cannot be read; nothing was done")]
     rows += [(code, meaning) for _, code, meaning in EXIT_CODES]
+    rows.append((FOR_SYSTEMD, FOR_SYSTEMD_MEANING))
     return _table(("Code", "Meaning"), ((f"`{code}`", meaning) for code, meaning in sorted(set(rows))))
 
 

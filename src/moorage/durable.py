@@ -16,7 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from moorage.errors import StartRefused
+from moorage.errors import RefusedForNow, StartRefused
 
 # The types of file systems whose bytes live on another machine: locks and shared memory (SQLite's WAL) are not to be
 # trusted there. Names as /proc/self/mountinfo writes them (proc(5)).
@@ -150,7 +150,7 @@ class FolderLock:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             holder = os.pread(self._descriptor, 32, 0).decode("ascii", "replace").strip()
-            raise StartRefused(
+            raise RefusedForNow(
                 f"another server (process {holder or 'unknown'}) already uses the data folder {path.parent}; "
                 "stop it first, or give this one a folder of its own"
             ) from None

@@ -28,6 +28,7 @@ MoorageError
 ├── BadRequest                 HTTP that cannot be understood: 400, 408, 413, 431 without a protocol code
 ├── ConfigurationError         settings, with file, key and line
 ├── StartRefused               the server will not start, and why
+│   └── RefusedForNow          for a reason that may pass by itself
 ├── CertificateFailed          an authority did not issue, and what to do about it
 ├── UserError                  a management command that cannot be done as typed
 ├── Unwell                     the diagnosis found something wrong
@@ -240,6 +241,10 @@ class ConfigurationError(MoorageError):
 
 class StartRefused(MoorageError):
     """The server will not start; the message says why and what to do."""
+
+
+class RefusedForNow(StartRefused):
+    """It may start without a change by a person: a port, an address or the data folder may be free soon."""
 
 
 class CertificateFailed(MoorageError):

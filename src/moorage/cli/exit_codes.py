@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from moorage.errors import (
     CertificateFailed,
     ConfigurationError,
     DataError,
     MoorageError,
+    RefusedForNow,
     RegistryError,
     StartRefused,
     Unwell,
@@ -28,6 +31,19 @@ EXIT_CODES: tuple[tuple[type[BaseException], int, str], ...] = (
     (MoorageError, 1, "something else went wrong"),
     (KeyboardInterrupt, 130, "interrupted from the keyboard; so is a question that nobody answers"),
 )
+
+
+FOR_SYSTEMD: Final = 78
+"""EX_CONFIG of sysexits.h, which systemd is told by RestartPreventExitStatus= not to repeat."""
+FOR_SYSTEMD_MEANING: Final = (
+    "instead of 3 and 4, from a server that systemd has started and that it is useless to start again before somebody"
+    " has mended something"
+)
+
+
+def useless_to_repeat(error: BaseException) -> bool:
+    """Whether a server that ended with *error* will end so again until a person does something."""
+    return isinstance(error, ConfigurationError | StartRefused) and not isinstance(error, RefusedForNow)
 
 
 def exit_code(error: BaseException) -> int:

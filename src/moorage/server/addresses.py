@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 import socket
+from collections.abc import Callable
 
 from moorage.errors import StartRefused
 from moorage.server.identity import Identity, https_port, plain_addresses
-from moorage.server.listening import listen
+from moorage.server.inherited import Inherited
 from moorage.server.worker import Listener
 from moorage.settings.listen import UnixAddress, parse_address
 from moorage.settings.model import Settings
@@ -16,30 +17,36 @@ from moorage.settings.origin import Loaded
 _log = logging.getLogger("moorage.server")
 
 
-def listen_everywhere(loaded: Loaded) -> list[Listener]:
-    """The registry's listeners, then those beside it. Raises StartRefused with what to do."""
+def listen_everywhere(loaded: Loaded, inherited: Inherited, release: Callable[[], None]) -> list[Listener]:
+    """The registry's listeners, then those beside it; what is *inherited* is used. Raises StartRefused with what to do.
+
+    *release* is called when something was kept open for an address that is not among them.
+    """
     settings = loaded.settings
     secure = settings.certificates_from is not None
+    everywhere = (*settings.listen, *plain_addresses(loaded)[0], *settings.metrics.listen)
+    inherited.only(map(parse_address, everywhere), release)
     listeners = [
         Listener(made, secure=secure and not isinstance(address, UnixAddress))
         for address in map(parse_address, settings.listen)
-        for made in listen(address)
+        for made in inherited.listen(address)
     ]
-    listeners += _plain(loaded)
+    listeners += _plain(loaded, inherited)
     listeners += [
         Listener(made, secure=False, use="metrics")
         for text in settings.metrics.listen
-        for made in listen(parse_address(text), "--metrics-listen")
+        for made in inherited.listen(parse_address(text), "--metrics-listen")
     ]
+    inherited.finish()
     return listeners
 
 
-def _plain(loaded: Loaded) -> list[Listener]:
+def _plain(loaded: Loaded, inherited: Inherited) -> list[Listener]:
     addresses, asked = plain_addresses(loaded)
     listeners: list[Listener] = []
     for text in addresses:
         try:
-            made = listen(parse_address(text), "--tls-plain-listen")
+            made = inherited.listen(parse_address(text), "--tls-plain-listen")
         except StartRefused as error:
             if asked:
                 raise

@@ -7,49 +7,88 @@ import errno
 import os
 import socket
 import stat
+from dataclasses import dataclass
+from typing import Any
 
-from moorage.errors import StartRefused
+from moorage.errors import RefusedForNow, StartRefused
 from moorage.settings.listen import Address, TcpAddress, UnixAddress
 
-_BACKLOG = 4096
+BACKLOG = 4096
+"""Connections that may wait to be accepted; the kernel allows fewer where net.core.somaxconn says so."""
+# These may pass without anybody's doing: a network that is still coming up, somebody who lets go of a port.
+_PASSING = {errno.EADDRINUSE, errno.EADDRNOTAVAIL}
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """What one socket is bound to: *where* as bind(2) has it in *family*; *dual* takes IPv4 on an IPv6 socket too."""
+
+    family: int
+    where: Any
+    dual: bool = False
+
+    def is_of(self, listening: socket.socket, *, strict: bool = True) -> bool:
+        """Whether *listening* is bound to this; not *strict* lets a socket take IPv4 that need not."""
+        if listening.family != self.family:
+            return False
+        bound = listening.getsockname()
+        if self.family == socket.AF_UNIX:
+            return bool(bound == self.where)
+        if bound[:2] != self.where[:2] or bound[3:] != self.where[3:]:
+            return False
+        if self.family != socket.AF_INET6 or not (strict or self.dual):
+            return True
+        return bool(listening.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY)) != self.dual
+
+
+def bindings(address: Address) -> list[Binding]:
+    """What the sockets for *address* are bound to. Raises RefusedForNow for a name that leads nowhere."""
+    if isinstance(address, UnixAddress):
+        return [Binding(socket.AF_UNIX, address.path)]
+    if not address.host:
+        if _has_ipv6():
+            # One socket for both.
+            return [Binding(socket.AF_INET6, ("::", address.port, 0, 0), dual=True)]
+        return [Binding(socket.AF_INET, ("0.0.0.0", address.port))]  # noqa: S104  (asked for by name)
+    try:
+        found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except socket.gaierror as error:
+        raise RefusedForNow(f"cannot listen on {address}: the host name is not known ({error.strerror})") from None
+    return [Binding(family, where) for family, where in dict.fromkeys((row[0], row[4]) for row in found)]
 
 
 def listen(address: Address, option: str = "--listen") -> list[socket.socket]:
     """Sockets that listen at *address*, which *option* has named. Raises StartRefused with what to do."""
+    return [listen_at(binding, address, option) for binding in bindings(address)]
+
+
+def listen_at(binding: Binding, address: Address, option: str = "--listen") -> socket.socket:
+    """A socket for *binding*, one of those of *address*, which *option* has named. Raises StartRefused."""
     if isinstance(address, UnixAddress):
-        return [_listen_unix(address.path)]
-    if not address.host:
-        return _listen_everywhere(address.port, option)
-    try:
-        found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    except socket.gaierror as error:
-        raise StartRefused(f"cannot listen on {address}: the host name is not known ({error.strerror})") from None
-    places = dict.fromkeys((row[0], row[4]) for row in found)
-    return [_listen_tcp(family, where, address, option) for family, where in places]
+        return _listen_unix(address.path)
+    return _listen_tcp(binding, address, option)
 
 
-def _listen_everywhere(port: int, option: str) -> list[socket.socket]:
-    """One socket for IPv6 and IPv4 where the machine has both."""
-    address = TcpAddress("", port)
+def _has_ipv6() -> bool:
     if socket.has_dualstack_ipv6():
         with contextlib.suppress(OSError):
-            probe = socket.socket(socket.AF_INET6)
-            probe.close()
-            return [_listen_tcp(socket.AF_INET6, ("::", port), address, option, dual=True)]
-    return [_listen_tcp(socket.AF_INET, ("0.0.0.0", port), address, option)]  # noqa: S104  (asked for by name)
+            socket.socket(socket.AF_INET6).close()
+            return True
+    return False
 
 
-def _listen_tcp(family: int, where: object, address: TcpAddress, option: str, *, dual: bool = False) -> socket.socket:
-    made = socket.socket(family, socket.SOCK_STREAM)
+def _listen_tcp(binding: Binding, address: TcpAddress, option: str) -> socket.socket:
+    made = socket.socket(binding.family, socket.SOCK_STREAM)
     try:
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if family == socket.AF_INET6:
-            made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0 if dual else 1)
-        made.bind(where)  # type: ignore[arg-type]
-        made.listen(_BACKLOG)
+        if binding.family == socket.AF_INET6:
+            made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0 if binding.dual else 1)
+        made.bind(binding.where)
+        made.listen(BACKLOG)
     except OSError as error:
         made.close()
-        raise StartRefused(_why(error, address, option)) from None
+        kind = RefusedForNow if error.errno in _PASSING else StartRefused
+        raise kind(_why(error, address, option)) from None
     made.setblocking(False)
     return made
 
@@ -78,7 +117,7 @@ def _listen_unix(path: str) -> socket.socket:
             if stat.S_ISSOCK(os.stat(path).st_mode) and not _answers(path):
                 os.unlink(path)
         made.bind(path)
-        made.listen(_BACKLOG)
+        made.listen(BACKLOG)
     except OSError as error:
         made.close()
         raise StartRefused(f"cannot listen on unix:{path}: {error.strerror}") from None

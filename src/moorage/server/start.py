@@ -7,7 +7,7 @@ import logging
 import os
 import resource
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from moorage.app import Application, Folders
@@ -23,11 +23,15 @@ from moorage.server.announcement import announce
 from moorage.server.faces import Surroundings, open_faces
 from moorage.server.first_start import greet
 from moorage.server.handover import Handover
+from moorage.server.heartbeat import Heartbeats
 from moorage.server.identity import Identity, given_identity, https_port, made_identity, own_clients
+from moorage.server.inherited import Inherited
+from moorage.server.notify import Notifier
 from moorage.server.privileges import Account, become, find_account, lacking, take_over
 from moorage.server.refusals import look_at_file_systems, look_at_plaintext, make_folders
 from moorage.server.serving import Limits
 from moorage.server.supervisor import Supervisor
+from moorage.server.watch import Watch
 from moorage.server.worker import Listener, Work
 from moorage.settings.model import Settings
 from moorage.settings.origin import DEFAULT, Loaded
@@ -40,11 +44,15 @@ _USES = {"plain": "for challenges and the way to https", "metrics": "for metrics
 class Start:
     """A server about to start.
 
-    *terminal* tells whether a person reads standard output, *log_terminal* the same of standard error.
+    *terminal* tells whether a person reads standard output, *log_terminal* the same of standard error. *notifier* is
+    told when it serves; the variables by which a service manager passes sockets on are read from the environment.
     """
 
-    def __init__(self, loaded: Loaded, *, terminal: bool, log_terminal: bool = False) -> None:
+    def __init__(
+        self, loaded: Loaded, *, terminal: bool, log_terminal: bool = False, notifier: Notifier | None = None
+    ) -> None:
         self._loaded = loaded
+        self._notifier = notifier or Notifier(None)
         self._settings: Settings = loaded.settings
         self._terminal = terminal
         self._folders = Folders(loaded.settings.data)
@@ -60,6 +68,8 @@ class Start:
         for warning in self._loaded.warnings:
             _log.warning("%s", warning)
         look_at_plaintext(self._loaded)
+        self._notifier.status("starting")
+        inherited = Inherited.of(os.environ)
         self._account = self._find_account()
         look_at_file_systems(settings.data, settings.database)
         # What is wrong with given files is said before anything is made.
@@ -71,7 +81,8 @@ class Start:
                 identity = made_identity(settings, self._folders)
             elif identity is not None and settings.tls.own_clients:
                 identity = given_identity(settings, self._folders, clients=own_clients(self._folders))
-            listeners = listen_everywhere(self._loaded)
+            listeners = listen_everywhere(self._loaded, inherited, self._notifier.release)
+            self._notifier.keep(inherited.own)
             if self._account is not None:
                 identity = self._hand_over(self._account, identity)
             if identity is not None:
@@ -145,8 +156,10 @@ class Start:
         settings = self._settings
         work = self._work(listeners, identity)
         count = settings.workers or len(os.sched_getaffinity(0))
+        beats = Heartbeats(count) if self._notifier.heard else None
         roles: dict[str, Callable[[], None]] = {
-            f"worker {number}": partial(worker.run, work) for number in range(count)
+            f"worker {number}": partial(worker.run, work, None if beats is None else partial(beats.beat, number))
+            for number in range(count)
         }
         roles["jobs"] = partial(background.run, self._as_opened(listeners), listeners)
         if self._account is not None:
@@ -163,7 +176,8 @@ class Start:
             for listener in listeners:
                 listener.socket.close()
 
-        return Supervisor(roles, settings.http.drain_timeout, before_stop=close).run()
+        watch = None if beats is None else Watch(self._notifier, beats, _serving(listeners, count))
+        return Supervisor(roles, settings.http.drain_timeout, before_stop=close, watch=watch).run()
 
     def _watch_keys(self, listeners: list[Listener]) -> Callable[[], None]:
         def watch() -> None:
@@ -211,6 +225,12 @@ class Start:
             log_text=self._log_text,
             log_fields=dict(settings.log.fields),
         )
+
+
+def _serving(listeners: Sequence[Listener], workers: int) -> str:
+    """What a service manager shows of a server that serves."""
+    places = ", ".join(name_of(listener) for listener in listeners)
+    return f"serving on {places} with {workers} worker{'s' if workers > 1 else ''}"
 
 
 def _as_somebody(account: Account, role: Callable[[], None]) -> None:

@@ -11,6 +11,8 @@ import time
 import traceback
 from collections.abc import Callable, Mapping
 
+from moorage.server.watch import Watch
+
 _log = logging.getLogger("moorage.server")
 
 _WATCHED = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD}
@@ -26,15 +28,22 @@ class Supervisor:
 
     Ends on SIGTERM or SIGINT: the roles end in the order given, all of the same first word together ("worker 0",
     "worker 1", then "jobs"), each group within *patience* seconds, then by force. *before_stop* lets go of what this
-    process holds open for them, such as listening sockets. Raises nothing; `run` returns the exit code.
+    process holds open for them, such as listening sockets. *watch* is told what happens, and looks from time to time.
+    Raises nothing; `run` returns the exit code.
     """
 
     def __init__(
-        self, roles: Mapping[str, Callable[[], None]], patience: float, *, before_stop: Callable[[], None]
+        self,
+        roles: Mapping[str, Callable[[], None]],
+        patience: float,
+        *,
+        before_stop: Callable[[], None],
+        watch: Watch | None = None,
     ) -> None:
         self._roles = roles
         self._patience = patience
         self._before_stop = before_stop
+        self._watch = watch
         self._running: dict[int, tuple[str, float]] = {}
         self._short_lives = 0
 
@@ -44,17 +53,32 @@ class Supervisor:
         for role in self._roles:
             self._start(role)
         while True:
-            received = signal.sigwait(_WATCHED)
+            received = self._next_signal()
+            if received is None:
+                continue
             if received in {signal.SIGTERM, signal.SIGINT}:
                 self._stop()
                 return 0
+            if received == signal.SIGHUP and self._watch is not None:
+                self._watch.reload()
             self._replace_the_dead()
             if self._short_lives >= _MOST_SHORT_LIVES:
                 _log.error("the processes keep dying; the lines above say why")
                 self._stop()
                 return 1
 
+    def _next_signal(self, most: float | None = None) -> int | None:
+        """The next signal; None once *most* seconds have passed, or the watch wants to look again."""
+        wait = None if self._watch is None else self._watch.look()
+        seconds = min((value for value in (wait, most) if value is not None), default=None)
+        if seconds is None:
+            return signal.sigwait(_WATCHED)
+        received = signal.sigtimedwait(_WATCHED, seconds)
+        return None if received is None else received.si_signo
+
     def _start(self, role: str) -> None:
+        if self._watch is not None:
+            self._watch.begins(role)
         parent = os.getpid()
         sys.stdout.flush()
         sys.stderr.flush()
@@ -102,6 +126,8 @@ class Supervisor:
                 self._start(role)
 
     def _stop(self) -> None:
+        if self._watch is not None:
+            self._watch.stop()
         self._before_stop()
         groups = list(dict.fromkeys(role.split()[0] for role in self._roles))
         for group in groups:
@@ -128,8 +154,7 @@ class Supervisor:
                 return True
             if left <= 0:
                 return False
-            received = signal.sigtimedwait(_WATCHED, left)
-            if received is not None and received.si_signo == signal.SIGINT:
+            if self._next_signal(left) == signal.SIGINT:
                 return False
 
 

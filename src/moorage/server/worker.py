@@ -20,6 +20,7 @@ from moorage.server import heap
 from moorage.server.acceptor import Acceptor
 from moorage.server.faces import Faces
 from moorage.server.forwarded import Network
+from moorage.server.heartbeat import keep_beating
 from moorage.server.serving import Limits, Serving
 from moorage.tls.contexts import Contexts
 
@@ -60,14 +61,14 @@ class Work:
     log_fields: dict[str, str]
 
 
-def run(work: Work) -> None:
-    """Serve until SIGTERM, then drain."""
+def run(work: Work, beat: Callable[[], None] | None = None) -> None:
+    """Serve until SIGTERM, then drain; *beat* is called each second from the first moment of serving on."""
     gc.freeze()
     heap.keep_large_buffers_off()
-    uvloop.run(_serve(work))
+    uvloop.run(_serve(work, beat))
 
 
-async def _serve(work: Work) -> None:
+async def _serve(work: Work, beat: Callable[[], None] | None) -> None:
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     # Ctrl-C reaches every process of the terminal; the parent turns it into SIGTERM, in its own order.
@@ -85,6 +86,8 @@ async def _serve(work: Work) -> None:
     chores = [asyncio.create_task(_flush(serving.log)), asyncio.create_task(_trim())]
     if work.contexts is not None:
         chores.append(asyncio.create_task(_watch(work.contexts)))
+    if beat is not None:
+        chores.append(asyncio.create_task(keep_beating(beat)))
     await stop.wait()
     for acceptor in acceptors:
         acceptor.stop()
