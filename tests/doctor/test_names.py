@@ -92,6 +92,14 @@ def test_a_split_horizon_is_seen_between_name_servers() -> None:
     assert "93.184.216.34" in what
 
 
+def test_public_addresses_that_change_from_answer_to_answer_are_no_fault() -> None:
+    """Large services show a few of many."""
+    with Liar({HOST: ["93.184.216.34"]}) as one, Liar({HOST: ["93.184.215.14"]}) as other:
+        found = named(known("93.184.216.99", asked=(one.server, other.server)))
+
+    assert troubles(found) == []
+
+
 def test_a_name_server_outside_that_does_not_know_the_name_is_told() -> None:
     """A name of the inner network alone."""
     with Liar({HOST: ["10.1.2.3"]}) as inside, Liar() as outside:

@@ -218,7 +218,7 @@ def test_nginx_as_our_own_page_has_it_is_well(
         found = seen(server, authority, slow_seconds=2.0)
 
     assert troubles(found) == []
-    the(found, "stands before the registry")
+    the(found, "answers for the registry")
     the(found, "an upload of 101 MiB goes through")
 
 
@@ -365,7 +365,20 @@ def test_caddy_is_well(tmp_path: Path, moorage: Moorage, authority: Authority, p
         found = seen(server, authority)
 
     assert troubles(found) == []
-    the(found, "Caddy stands before the registry")
+    the(found, "Caddy answers for the registry")
+
+
+def test_a_server_without_a_certificate_for_the_name_is_named(
+    tmp_path: Path, moorage: Moorage, authority: Authority, pair: Pair
+) -> None:
+    """Servers that get certificates by themselves end the handshake while they have none."""
+    port = free_port()
+    names = Table({"other.test": ("127.0.0.1",)}, {})
+    with caddy(tmp_path / "caddy", caddyfile(port, moorage.port, pair), port, pair):
+        found = walked(options(f"https://other.test:{port}", names=names), "api")
+
+    finding = the(found, "the server ends the handshake by an internal error")
+    assert "other.test" in finding.meaning
 
 
 def test_an_impatient_proxy_is_found_by_a_slow_upload(

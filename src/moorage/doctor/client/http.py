@@ -16,6 +16,7 @@ import moorage
 from moorage.doctor.client.names import Address
 
 _MOST_BODY: Final = 4 * 1024 * 1024
+_PIECE: Final = 64 * 1024
 _EARLY_BYTES: Final = 16 * 1024
 _EARLY_PIECES: Final = 32
 """Go's server reads 256 KiB of a body that its handler did not want (maxPostHandlerReadBytes); this is twice that."""
@@ -177,7 +178,8 @@ class Line:
             self._begin(connection, method, path, {**headers, **length})
         elif isinstance(body, bytes):
             self._begin(connection, method, path, {**headers, "Content-Length": str(len(body))})
-            connection.send(body)
+            for start in range(0, len(body), _PIECE):  # a timeout is for each piece, however slow the line
+                connection.send(body[start : start + _PIECE])
         else:
             self._begin(connection, method, path, {**headers, "Transfer-Encoding": "chunked"})
             for piece in body:

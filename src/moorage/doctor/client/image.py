@@ -232,14 +232,14 @@ def _blob_lost(journey: Journey, back: Answer, blob: bytes) -> Finding:
 async def tidy(scratch: Scratch) -> AsyncIterator[Finding]:
     """What the doctor pushed is removed again."""
     outcomes = await asyncio.to_thread(scratch.clean)
-    left = [(kind, answer) for kind, answer in outcomes if not _gone(answer)]
-    mine = [(kind, answer) for kind, answer in left if kind != "upload"]
+    # Not every registry lets uploads be cancelled; they go by themselves.
+    left = [(kind, answer) for kind, answer in outcomes if kind != "upload" and not _gone(answer)]
     if outcomes and not left:
         yield ok(f"what was pushed is removed ({len(outcomes)} requests)")
-    elif left and all(isinstance(answer, Answer) and answer.status == 405 for _, answer in mine):
-        yield ok("deletion is switched off in this registry, so the tiny image stays", left=len(mine))
-    elif mine and all(isinstance(answer, Answer) and answer.status in {401, 403} for _, answer in mine):
-        yield ok("the user may not delete, so the tiny image stays", left=len(mine))
+    elif left and all(isinstance(answer, Answer) and answer.status == 405 for _, answer in left):
+        yield ok("deletion is switched off in this registry, so the tiny image stays", left=len(left))
+    elif left and all(isinstance(answer, Answer) and answer.status in {401, 403} for _, answer in left):
+        yield ok("the user may not delete, so the tiny image stays", left=len(left))
     elif left:
         said = "; ".join(dict.fromkeys(f"{kind}: {one.said if isinstance(one, Answer) else one}" for kind, one in left))
         yield warning(

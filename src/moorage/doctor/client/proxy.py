@@ -51,7 +51,7 @@ def _who(journey: Journey) -> Finding:
     assert first is not None, "an earlier step saw to it"
     named = first["Server"] or first["Via"]
     if named:
-        return ok(f"{named[:60]} stands before the registry", server=first["Server"], via=first["Via"])
+        return ok(f"{named[:60]} answers for the registry", server=first["Server"], via=first["Via"])
     return ok("no proxy shows itself")
 
 

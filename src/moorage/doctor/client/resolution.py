@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 from moorage.doctor.client.dns import Told, ask
@@ -131,11 +132,10 @@ def _servers(
     answers = {str(one.server): {"state": one.state, "addresses": list(one.addresses)} for one in told}
     silent = [one for one in told if one.failed]
     known = [one for one in told if not one.failed]
-    kinds = {(one.state == "answer", frozenset(one.addresses)) for one in known}
     said = "; ".join(f"{one.server} {_state(one)}" for one in known)
     if silent and system:
         yield _silent(silent, known, hosts=bool(hosts), answers=answers)
-    if len(kinds) > 1:
+    if _disagree(known):
         yield warning(
             f"name servers disagree on {host}: {said}",
             "Which server a client reaches depends on which of them it asks: a split horizon, or a record that changed"
@@ -145,7 +145,7 @@ def _servers(
         )
     elif hosts and known and not _same(system, known[0].addresses):
         yield _against_hosts_file(host, known[0], system, answers)
-    elif known and system and known[0].state == "answer" and not _overlap(system, known[0].addresses):
+    elif known and system and known[0].state == "answer" and _differ(system, known[0].addresses):
         yield warning(
             f"this machine goes to {', '.join(system)}, but {said}",
             "Something on this machine answers in place of its name servers: a proxy program, a cache, a VPN.",
@@ -195,8 +195,18 @@ def _same(system: list[Address], told: tuple[Address, ...]) -> bool:
     return bool(told) and set(system) <= set(told)
 
 
-def _overlap(system: list[Address], told: tuple[Address, ...]) -> bool:
-    return bool(set(system) & set(told))
+def _disagree(known: list[Told]) -> bool:
+    """Whether one name server knows the name and another does not, or they lead to different places."""
+    if len({one.state == "answer" for one in known}) > 1:
+        return True
+    return any(_differ(one.addresses, other.addresses) for one, other in pairwise(known))
+
+
+def _differ(some: Sequence[Address], others: Sequence[Address]) -> bool:
+    """Whether these are different places; large services have many public addresses and show a few at a time."""
+    if set(some) & set(others) or not some or not others:
+        return False
+    return any(kind_of(one) != "public" for one in (*some, *others))
 
 
 def _state(told: Told) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -16,7 +16,7 @@ from moorage.doctor.client.fetch import certificates_in, fetch
 from moorage.doctor.client.journey import Journey, verifying
 from moorage.doctor.client.names import Address
 from moorage.doctor.client.tls import sent_chain
-from moorage.doctor.finding import Finding, ok, skipped, warning, wrong
+from moorage.doctor.finding import Finding, ok, skipped, wrong
 
 # X509_V_ERR_* of OpenSSL's x509_vfy.h. The chain was built before times, names and purposes are looked at.
 _NO_ISSUER: Final = frozenset({2, 20, 21})
@@ -43,15 +43,10 @@ async def look(journey: Journey) -> AsyncIterator[Finding]:
     if not journey.target.tls:
         return  # plain HTTP has none
     distinct = {chain[0]: address for address, chain in reversed(journey.chains.items())}
-    if len(distinct) > 1:
-        yield warning(
-            f"the addresses of the name show {len(distinct)} different certificates: {', '.join(distinct.values())}",
-            "One of the servers was forgotten at the last renewal, or is another one.",
-            f"moorage doctor --client https://{journey.target.authority}    # with one of the addresses in /etc/hosts",
-        )
     for address in sorted(distinct.values(), key=list(journey.chains).index):
         async for finding in _one(journey, address):
-            yield finding
+            # Each of several servers may have a certificate of its own; each has to be good.
+            yield replace(finding, what=f"at {address}: {finding.what}") if len(distinct) > 1 else finding
 
 
 async def _one(journey: Journey, address: Address) -> AsyncIterator[Finding]:
