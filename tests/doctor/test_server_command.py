@@ -173,6 +173,27 @@ def test_the_server_of_another_user_is_looked_at_with_that_users_eyes(tmp_path: 
     assert owners == {NOBODY}
 
 
+def test_a_stranger_gets_no_false_alarm(tmp_path: Path) -> None:
+    """Whoever is neither root nor the server's user is told what he cannot see, and nothing breaks off."""
+    need_root()
+    for folder in (tmp_path, *tmp_path.parents):
+        if str(folder) == "/tmp":
+            break
+        folder.chmod(0o755)
+    prefix = [need("setpriv"), f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "--no-new-privs"]
+    if subprocess.run([*prefix, str(COMMAND), "version"], check=False, capture_output=True).returncode != 0:
+        pytest.skip("this checkout lies where other users cannot come")
+    pair = Authority(tmp_path / "authority").issue("127.0.0.1")
+    with Moorage(tmp_path / "server", users={"ann": PASSWORD}, pair=pair) as server:
+        (server.folder / "htpasswd").chmod(0o600)
+        running = doctor(tmp_path, *on(server, "--ca-file", str(pair.ca)), prefix=prefix)
+    stopped = doctor(tmp_path, *on(server), prefix=prefix)
+
+    assert running.troubles == []
+    assert stopped.troubles == []
+    assert {one["step"] for one in running.findings if one["verdict"] == "skipped"} >= {"folder", "database", "users"}
+
+
 def test_a_server_that_root_runs_as_somebody_else_is_well(tmp_path: Path) -> None:
     """Root binds the address and reads the key and the password file; the rest is another user's."""
     need_root()

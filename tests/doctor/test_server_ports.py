@@ -16,7 +16,7 @@ import pytest
 from moorage.app import Folders
 from moorage.doctor.accounts import account, me
 from moorage.doctor.finding import Finding, Verdict
-from moorage.doctor.processes import listening, owners, parse_listening
+from moorage.doctor.processes import Process, listening, owners, parse_listening
 from moorage.doctor.server.firewall import look_at_firewall, refuses
 from moorage.doctor.server.ports import find_sockets, look_at_ports
 from moorage.doctor.server.running import find_running
@@ -228,3 +228,18 @@ def _look(prefix: tuple[str, ...]) -> str:
 def test_no_firewall_is_well() -> None:
     """Nothing is said where nothing is seen."""
     assert [one for one in look_at_firewall([]) if one.verdict is not Verdict.OK] == []
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["mysqld", "--password=geheim"],
+        ["redis-server", "--requirepass", "geheim"],
+        ["moorage", "serve", "--database", "postgresql://a:geheim@h/d"],
+        ["moorage", "serve", "--acme-eab-hmac-key", "geheim"],
+        ["tool", "-secret=geheim"],
+    ],
+)
+def test_a_strangers_command_is_shown_without_its_secrets(words: list[str]) -> None:
+    """What another program was given on its command line is not for a report that somebody pastes."""
+    assert "geheim" not in Process(7, words[0], tuple(words), 0).line

@@ -65,7 +65,7 @@ class Mount:
         place = str(self.point)
         if place == "/" or any(place == own or place.startswith(f"{own}/") for own in _ENGINES_OWN):
             return False
-        return self.kind not in _LAYERED | _IN_MEMORY and self.point.is_dir()
+        return self.kind not in _LAYERED | _IN_MEMORY and os.path.isdir(self.point)
 
     def goes_with_the_container(self, *, container: bool) -> bool:
         """Whether it is the writable layer of a container: the engine's stack, or with its simplest driver a copy."""

@@ -18,7 +18,9 @@ _LISTENING: Final = "0A"
 _SOCKET: Final = re.compile(r"socket:\[([0-9]+)\]")
 _LONGEST_COMMAND: Final = 160
 # Options whose value is a secret; a command line is shown without it.
-_SECRET: Final = re.compile(r"(--[a-z-]*(?:password|secret|token|hmac-key)[a-z-]*)(?:=|\s+)\S+|(://[^/\s:@]*:)[^@\s]+@")
+_SECRET: Final = re.compile(
+    r"(--?[A-Za-z_-]*(?:pass|secret|token|key|auth)[A-Za-z_-]*)(?:=|\s+)\S+|(://[^/\s:@]*:)[^@\s]+@"
+)
 
 
 @dataclass(frozen=True, slots=True)

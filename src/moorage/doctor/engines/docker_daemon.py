@@ -85,9 +85,7 @@ def _insecure(target: Target, configured: Mapping[str, object], path: Path) -> I
         if not target.tls and not matching:
             break
         if _host(entry) == target.host and entry not in matching:
-            yield ok(
-                f"{where}: insecure-registries has {entry}, which for Docker is another registry than {target.authority}"
-            )
+            yield ok(f"{where}: insecure-registries has {entry}, for Docker another registry than {target.authority}")
 
 
 def _mirrors(target: Target, configured: Mapping[str, object], path: Path) -> Iterator[Finding]:

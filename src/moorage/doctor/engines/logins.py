@@ -14,7 +14,7 @@ from typing import Final
 
 from moorage.doctor.client.target import PORTS, Target
 from moorage.doctor.engines.places import Places, line_of, read_json
-from moorage.doctor.finding import Finding, ok, skipped, warning, wrong
+from moorage.doctor.finding import Finding, Verdict, ok, skipped, warning, wrong
 
 _SECONDS: Final = 5.0
 _PREFIX: Final = "docker-credential-"
@@ -148,17 +148,16 @@ def _others(target: Target, places: Places, mine: Mapping[str, object]) -> Itera
 
 def _podman(target: Target, places: Places) -> Iterator[Finding]:
     named = places.environment.get("REGISTRY_AUTH_FILE")
-    runtime = places.environment.get("XDG_RUNTIME_DIR") or f"/run/containers/{os.getuid()}"
-    volatile = Path(runtime) / "containers" / "auth.json"
-    files = (
-        [Path(named)]
-        if named
-        else [volatile, Path(f"/run/containers/{os.getuid()}/auth.json"), places.home / ".config/containers/auth.json"]
-    )
+    runtime = places.environment.get("XDG_RUNTIME_DIR")
+    volatile = [Path(runtime) / "containers" / "auth.json"] if runtime else []
+    usual = [*volatile, Path(f"/run/containers/{os.getuid()}/auth.json"), places.home / ".config/containers/auth.json"]
+    files = [Path(named)] if named else usual
     for path in dict.fromkeys(files):
         read = read_json(path, "podman, buildah and skopeo fail with it.")
         if isinstance(read, Finding):
-            yield read
+            # Folders of users who have none are closed to them.
+            if named or read.verdict is not Verdict.SKIPPED:
+                yield read
         elif read is not None:
             yield from _readable(path, read)
             yield from _login(target, path, read, "podman")

@@ -55,7 +55,7 @@ class Places:
     @property
     def docker(self) -> bool:
         """Whether Docker is on this machine, as a program or by its configuration."""
-        return bool(self.program("docker") or self.program("dockerd")) or self.daemon_file.exists()
+        return bool(self.program("docker") or self.program("dockerd")) or os.path.exists(self.daemon_file)
 
     @property
     def podman(self) -> bool:

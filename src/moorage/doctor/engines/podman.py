@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import tomllib
@@ -16,7 +17,7 @@ from moorage.doctor.finding import Finding, ok, skipped, warning, wrong
 def look_at_registries(target: Target, places: Places) -> Iterator[Finding]:
     """The user's file, or the system's with what lies beside it."""
     own = places.home / ".config" / "containers" / "registries.conf"
-    files = [own] if own.exists() else [places.etc / "containers" / "registries.conf"]
+    files = [own] if os.path.exists(own) else [places.etc / "containers" / "registries.conf"]
     files += sorted((places.etc / "containers" / "registries.conf.d").glob("*.conf"))
     files += sorted((places.home / ".config" / "containers" / "registries.conf.d").glob("*.conf"))
     insecure = False

@@ -52,7 +52,7 @@ class Schedules:
 
 def look_at_certbot(certificate: Path, settings: Settings, schedules: Schedules) -> Iterator[Finding]:
     """Whether the certificate in certbot's folder `live/NAME` will be renewed."""
-    folder = certificate if certificate.is_dir() else certificate.parent
+    folder = certificate if os.path.isdir(certificate) else certificate.parent
     folder = Path(os.path.abspath(folder))
     if folder.parent.name != "live":
         return

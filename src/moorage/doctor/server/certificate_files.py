@@ -53,7 +53,7 @@ def _unusable(error: ConfigurationError, pair: Pair, around: Surroundings) -> Fi
     path = Path(error.source or pair.chain)
     quoted = shlex.quote(str(path))
     meaning = "The server does not start with it; a running one keeps the certificate before."
-    if path.is_symlink() and not path.exists() and not _hidden(path):
+    if os.path.islink(path) and not os.path.exists(path) and not _hidden(path):
         folder = _letsencrypt(path) or path.parent
         return wrong(
             f"{path} is a link to {os.readlink(path)}, which is not there",

@@ -118,7 +118,7 @@ def look_at_links(ground: Ground) -> Iterator[Finding]:
     """Links in place of the folders that the server expects, which lead to a disk that is not there."""
     tree = ground.folders.tree
     for path in (tree.parent.parent, tree.parent, tree, tree / "blobs", ground.folders.ours, ground.folders.uploads):
-        if path.is_symlink() and not os.path.exists(path):
+        if os.path.islink(path) and not os.path.exists(path):
             yield wrong(
                 f"{path} is a link to {os.readlink(path)}, and there is nothing",
                 "Its disk is not mounted, or the folder was moved. The server does not start, or answers 503.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from functools import partial
 
@@ -99,7 +100,7 @@ class _Visit:
         yield from data_folder.look_at_mount(ground)
         if blocked:
             return
-        if self.settings.data.is_dir():
+        if os.path.isdir(self.settings.data):
             yield from room.look_at_room(self.settings.data)
             yield from data_folder.look_at_links(ground)
             yield from data_folder.look_at_owner(ground)

@@ -272,7 +272,7 @@ def _judge_unix(address: UnixAddress, running: Running) -> Iterator[Finding]:
                 "It was started with other settings, or its folder was replaced under it.",
                 "sudo systemctl restart moorage",
             )
-        elif not path.parent.is_dir():
+        elif not os.path.isdir(path.parent):
             yield wrong(
                 f"{address}: there is no folder {path.parent}",
                 "The server does not start. /run is emptied by every reboot.",
