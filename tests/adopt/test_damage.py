@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from moorage.registry.adopt.findings import ACTIONS, Fault
-from moorage.storage.tree import Flaw
+from moorage.storage.tree_facts import Flaw
 from tests.adopt.foreign import Foreign, digest_of
 from tests.adopt.volume import Adopted
 from tests.content import INDEX, encode, image, index

@@ -18,7 +18,7 @@ from moorage.oci.reference import parse_tag
 from moorage.registry.adopt.findings import Fault
 from moorage.registry.delete import Delete
 from moorage.registry.gates import Gates
-from moorage.storage.tree import Flaw
+from moorage.storage.tree_facts import Flaw
 from tests.adopt.foreign import digest_of
 from tests.adopt.volume import Adopted
 from tests.content import encode, image

@@ -11,7 +11,8 @@ from moorage.oci.digest import Digest, hasher
 from moorage.oci.manifest import SCHEMA1_REFUSED, Manifest, parse_stored_manifest
 from moorage.registry.adopt.findings import Fault
 from moorage.registry.push import new_manifest
-from moorage.storage.tree import ClassicTree, Flaw
+from moorage.storage.tree import ClassicTree
+from moorage.storage.tree_facts import Flaw
 
 _REMEMBERED: Final = 100_000
 _READ_BYTES: Final = 1 << 20

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final, NamedTuple
 
-from moorage.storage.tree import Flaw, Trouble
+from moorage.storage.tree_facts import Flaw, Trouble
 
 
 class Fault(Enum):

@@ -14,7 +14,7 @@ from moorage.registry.adopt.contents import Contents
 from moorage.registry.adopt.findings import Report
 from moorage.registry.adopt.plan import Plan, Planner, Rows
 from moorage.registry.adopt.volume import Volume
-from moorage.storage.tree import Known
+from moorage.storage.tree_facts import Known
 
 _log = logging.getLogger("moorage.adopt")
 

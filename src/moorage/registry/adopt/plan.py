@@ -27,7 +27,8 @@ from moorage.oci.referrers_tag import ANNOTATION
 from moorage.registry.adopt.contents import Contents
 from moorage.registry.adopt.findings import Fault, Report
 from moorage.storage import layout
-from moorage.storage.tree import ClassicTree, Known, RepositoryLinks
+from moorage.storage.tree import ClassicTree
+from moorage.storage.tree_facts import Known, RepositoryLinks
 
 
 @dataclass(slots=True)

@@ -20,7 +20,8 @@ from moorage.registry.adopt.contents import Contents
 from moorage.registry.adopt.findings import Fault, Report
 from moorage.registry.adopt.plan import Plan, Planner, Rows
 from moorage.registry.check.part import NoProgress, Progress
-from moorage.storage.tree import CONTENT, PARTS, ClassicTree, Parts, RepositoryLinks, Trouble
+from moorage.storage.tree import ClassicTree
+from moorage.storage.tree_facts import CONTENT, PARTS, Parts, RepositoryLinks, Trouble
 
 # Links whose rows are written in one transaction, which keeps other writers waiting (measured: some 100 ms on SQLite),
 # and seconds after which a step ends, so that links are written and leases kept between two.
