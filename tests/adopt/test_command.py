@@ -7,6 +7,8 @@ import os
 import shutil
 import sqlite3
 import subprocess
+import tempfile
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -27,6 +29,14 @@ def foreign(tmp_path: Path) -> Foreign:
     foreign = Foreign(tmp_path / "data")
     foreign.image("team/app", "1", LAYER)
     return foreign
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder that others may look into; pytest's own are closed again with each of its runs."""
+    with tempfile.TemporaryDirectory(prefix="moorage-", dir="/tmp") as folder:
+        os.chmod(folder, 0o755)
+        yield Path(folder)
 
 
 def run(*arguments: object, prefix: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
@@ -103,11 +113,11 @@ def test_a_volume_of_another_owner(foreign: Foreign) -> None:
     assert not (foreign.data / "moorage").exists()
 
 
-def test_a_volume_that_this_user_may_not_write(foreign: Foreign) -> None:
+def test_a_volume_that_this_user_may_not_write(open_folder: Path) -> None:
     """Somebody else than the owner is told whose it is, and that a dry run would do."""
     need_root()
-    for path in [*foreign.data.parents[:3], foreign.data]:
-        os.chmod(path, 0o755)
+    foreign = Foreign(open_folder / "data")
+    foreign.image("team/app", "1", LAYER)
     prefix = (need("setpriv"), "--reuid=nobody", "--clear-groups")
 
     done, dry = run(foreign.data, prefix=prefix), run("--dry-run", foreign.data, prefix=prefix)
