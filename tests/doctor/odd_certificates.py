@@ -82,8 +82,8 @@ class Maker:
         given.write_bytes(pem(certificate))
         key.write_bytes(_key_pem(self.middle_key))
         issuer.write_bytes(pem(self.middle))
-        words: list[str | Path] = ["-in", given, "-CA", issuer, "-CAkey", key, "-CAcreateserial", "-sha1", "-preserve_dates"]
-        done = subprocess.run([need("openssl"), "x509", *map(str, words)], check=False, capture_output=True, cwd=self.folder)
+        words = f"x509 -in {given} -CA {issuer} -CAkey {key} -CAcreateserial -sha1 -preserve_dates".split()
+        done = subprocess.run([need("openssl"), *words], check=False, capture_output=True, cwd=self.folder)
         assert done.returncode == 0, done.stderr
         return done.stdout
 

@@ -171,7 +171,8 @@ def test_a_stale_aaaa_record_of_a_real_hosts_file_is_named(moorage: Moorage, tmp
     (tmp_path / "hosts").write_text("127.0.0.1 localhost\n::1 stale.test\n127.0.0.1 stale.test\n")
     (tmp_path / "resolv.conf").write_text("nameserver 127.0.0.9\n")
     mounts = " && ".join(f"mount --bind {tmp_path}/{name} /etc/{name}" for name in ("hosts", "resolv.conf"))
-    prefix = (need("unshare"), "-m", need("sh"), "-c", f'PATH=/bin:/usr/bin; {mounts} && exec env PATH={tmp_path} "$@"', "sh")
+    script = f'PATH=/bin:/usr/bin; {mounts} && exec env PATH={tmp_path} "$@"'
+    prefix = (need("unshare"), "-m", need("sh"), "-c", script, "sh")
 
     done = run(tmp_path / "home", "--client", f"http://stale.test:{moorage.port}", prefix=prefix)
 

@@ -50,8 +50,16 @@ _FILE: Final = click.Path(path_type=Path, exists=True, dir_okay=False)
 @click.option("--cert", type=_FILE, help="Show this client certificate, a PEM file.")
 @click.option("--key", type=_FILE, help="The key of --cert, a PEM file.")
 @click.option("--resolver", "resolvers", multiple=True, metavar="ADDRESS", help="Ask this name server, too.")
-@click.option("--timeout", default=10.0, show_default=True, help="How many seconds an answer may take.")
-@click.option("--thorough", is_flag=True, help="Also try an upload so slow that impatient proxies cut it (75 s).")
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0.1),
+    default=10.0,
+    show_default=True,
+    help="How many seconds an answer may take.",
+)
+@click.option(
+    "--thorough", is_flag=True, help="Also try an upload of 75 seconds and one of 101 MiB, which some proxies cut."
+)
 @click.option("--json", "json", is_flag=True, help="Print JSON, for programs.")
 def doctor(*, url: str | None, json: bool, file: Path | None, config: Path | None, classic: bool, **given: Any) -> None:
     """Walk the whole path to a registry, and say of each step how it is, what that means and how to mend it.
