@@ -6,14 +6,13 @@ MOORAGE_REQUIRE_CLIENTS=1, as `.ci/run` sets it, every skipped test is a failure
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Iterator
 
 import hypothesis
 import pytest
 
-REQUIRE_ALL = os.environ.get("MOORAGE_REQUIRE_CLIENTS") == "1"
+from tests.programs import REQUIRED
 
 # No deadline: the machine is shared, and a slow example is no error.
 hypothesis.settings.register_profile("moorage", deadline=None, print_blob=True)
@@ -29,7 +28,7 @@ def _skip_reasons(reporter: pytest.TerminalReporter) -> Iterator[str]:
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     """Where everything must run, a skipped test is a failure."""
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
-    if REQUIRE_ALL and exitstatus == pytest.ExitCode.OK and reporter and reporter.stats.get("skipped"):
+    if REQUIRED and exitstatus == pytest.ExitCode.OK and reporter and reporter.stats.get("skipped"):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
@@ -41,5 +40,5 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     terminalreporter.section("not run on this machine", yellow=True)
     for reason, count in sorted(reasons.items()):
         terminalreporter.write_line(f"{count:5d}  {reason}")
-    if REQUIRE_ALL:
+    if REQUIRED:
         terminalreporter.write_line("MOORAGE_REQUIRE_CLIENTS=1: a test that does not run is a failure.", red=True)

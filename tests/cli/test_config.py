@@ -35,10 +35,10 @@ def test_what_is_shown_can_be_read_again(moorage: Command) -> None:
 
 def test_secrets_are_not_shown(moorage: Command) -> None:
     """A password in the database's address is masked."""
-    result = moorage("config", "--database", "postgresql://me:secret@host/name")
+    result = moorage("config", "--database", "postgresql://me:hunter2-x@host/name")
 
     assert "postgresql://me:********@host/name" in result.out
-    assert "secret" not in result.out + result.err
+    assert "hunter2-x" not in result.out + result.err
 
 
 def test_a_classic_configuration_is_shown_in_our_words(moorage: Command) -> None:

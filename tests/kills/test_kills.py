@@ -13,9 +13,10 @@ import time
 from pathlib import Path
 
 from tests.kills.actor import Actor, Cut
+from tests.programs import REQUIRED
 from tests.servers import COMMAND, Moorage
 
-KILLS = int(os.environ.get("MOORAGE_KILLS") or (200 if os.environ.get("MOORAGE_REQUIRE_CLIENTS") == "1" else 10))
+KILLS = int(os.environ.get("MOORAGE_KILLS") or (200 if REQUIRED else 10))
 SEED = int(os.environ.get("MOORAGE_SEED") or random.randrange(1 << 32))
 ACTORS = 6
 # A full look costs more the longer it goes on; in between, only what was touched since the last kill is looked at.
