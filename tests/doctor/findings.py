@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from moorage.doctor.finding import Finding, Verdict
@@ -39,8 +42,18 @@ def naming(findings: Iterable[Finding], text: str) -> Finding:
     raise AssertionError(f"none says {text!r}: {[(one.verdict.value, one.what) for one in found]}")
 
 
+@contextmanager
+def own_folder() -> Iterator[Path]:
+    """A folder right below /tmp, closed until `let_in`: pytest closes its own folders anew whenever it is started."""
+    folder = Path(tempfile.mkdtemp(prefix="moorage-doctor-", dir="/tmp"))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder)
+
+
 def let_in(path: Path) -> None:
-    """Let every user of this machine come to *path*; pytest keeps its folders closed to others."""
+    """Let every user of this machine come to *path*, below `own_folder`."""
     for above in path.parents:
         if str(above) == "/tmp":
             return

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -27,12 +27,19 @@ from moorage.tls.pem import CertificateFacts
 from moorage.tls.private_ca import PrivateAuthority
 from moorage.tls.store import CertificateStore
 from tests.certificates import Authority, Pair, make_key
-from tests.doctor.findings import all_of, bad, let_in, naming, only
+from tests.doctor.findings import all_of, bad, let_in, naming, only, own_folder
 from tests.programs import need_root
 from tests.servers import Moorage
 
 NOBODY = 65534
 NAME = "registry.example.com"
+
+
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """In place of pytest's, which other users cannot be let in to."""
+    with own_folder() as folder:
+        yield folder
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ import pytest
 from moorage.auth.passwords import hash_bcrypt
 from tests.certificates import Authority
 from tests.clients.hosts import Cable
+from tests.doctor.findings import let_in, own_folder
 from tests.programs import lacking, need, need_root
 from tests.servers import COMMAND, Moorage
 
@@ -23,6 +24,13 @@ NOBODY = 65534
 WELL, WRONG, WARNED = 0, 9, 10
 PASSWORD = "correct horse"
 CLIENT = {"name", "port", "tls", "clock", "api", "login", "push", "pull", "proxy"}
+
+
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """In place of pytest's, which other users cannot be let in to."""
+    with own_folder() as folder:
+        yield folder
 
 
 @dataclass(frozen=True)
@@ -152,11 +160,7 @@ def test_a_server_with_a_private_authority_is_well(tmp_path: Path) -> None:
 def test_the_server_of_another_user_is_looked_at_with_that_users_eyes(tmp_path: Path) -> None:
     """Root asks; the server is nobody's, as is all that it has, and nothing becomes root's."""
     need_root()
-    for folder in tmp_path.parents:
-        if str(folder) == "/tmp":
-            break
-        folder.chmod(0o755)
-    tmp_path.chmod(0o755)
+    let_in(tmp_path / "server")
     (tmp_path / "server").mkdir()
     os.chown(tmp_path / "server", NOBODY, NOBODY)
     prefix = [need("setpriv"), f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "--no-new-privs"]
@@ -176,10 +180,7 @@ def test_the_server_of_another_user_is_looked_at_with_that_users_eyes(tmp_path: 
 def test_a_stranger_gets_no_false_alarm(tmp_path: Path) -> None:
     """Whoever is neither root nor the server's user is told what he cannot see, and nothing breaks off."""
     need_root()
-    for folder in (tmp_path, *tmp_path.parents):
-        if str(folder) == "/tmp":
-            break
-        folder.chmod(0o755)
+    let_in(tmp_path / "server")
     prefix = [need("setpriv"), f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "--no-new-privs"]
     if subprocess.run([*prefix, str(COMMAND), "version"], check=False, capture_output=True).returncode != 0:
         pytest.skip("this checkout lies where other users cannot come")
@@ -197,10 +198,7 @@ def test_a_stranger_gets_no_false_alarm(tmp_path: Path) -> None:
 def test_a_server_that_root_runs_as_somebody_else_is_well(tmp_path: Path) -> None:
     """Root binds the address and reads the key and the password file; the rest is another user's."""
     need_root()
-    for folder in (tmp_path, *tmp_path.parents):
-        if str(folder) == "/tmp":
-            break
-        folder.chmod(0o755)
+    let_in(tmp_path / "server")
     pair = Authority(tmp_path / "authority").issue("registry.example.com")
     with Moorage(tmp_path / "server", "--run-as", "nobody", users={"ann": PASSWORD}, pair=pair) as server:
         (server.folder / "htpasswd").write_text(f"ann:{hash_bcrypt(PASSWORD)}\n")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sqlite3
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,12 +20,19 @@ from moorage.metadata.migrate import HEAD, bring_up_to_date
 from moorage.metadata.open import open_database
 from moorage.metadata.users import User
 from moorage.settings.model import Settings
-from tests.doctor.findings import all_of, bad, let_in, only
+from tests.doctor.findings import all_of, bad, let_in, only, own_folder
 from tests.metadata.postgres_server import PostgresServer
 from tests.programs import need_root
 
 NOBODY = 65534
 PASSWORD = "aaaaa-bbbbb-ccccc-ddddd"
+
+
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """In place of pytest's, which other users cannot be let in to."""
+    with own_folder() as folder:
+        yield folder
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from moorage.doctor.mounts import parse_mounts, read_mounts
 from moorage.doctor.server import data_folder, room
 from moorage.doctor.server.data_folder import Ground
 from moorage.server.refusals import make_folders
-from tests.doctor.findings import bad, let_in, naming, only
+from tests.doctor.findings import bad, let_in, naming, only, own_folder
 from tests.faults.injection import Faults, build
 from tests.faults.test_real_disks import fill
 from tests.programs import lacking, need, need_root
@@ -28,6 +28,13 @@ from tests.servers import ROOT
 NOBODY = 65534
 
 MountAt = Callable[..., None]
+
+
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """In place of pytest's, which other users cannot be let in to."""
+    with own_folder() as folder:
+        yield folder
 
 
 @pytest.fixture

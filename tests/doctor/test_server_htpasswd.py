@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,12 +14,19 @@ from moorage.auth.passwords import hash_bcrypt
 from moorage.doctor.accounts import account, me
 from moorage.doctor.finding import Finding, Verdict
 from moorage.doctor.server.htpasswd import look_at_htpasswd
-from tests.doctor.findings import bad, let_in, naming, only
+from tests.doctor.findings import bad, let_in, naming, only, own_folder
 from tests.programs import need, need_root
 from tests.servers import COMMAND
 
 NOBODY = 65534
 GOOD = hash_bcrypt("correct horse")
+
+
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """In place of pytest's, which other users cannot be let in to."""
+    with own_folder() as folder:
+        yield folder
 
 
 @pytest.fixture

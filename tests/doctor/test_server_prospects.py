@@ -33,7 +33,7 @@ from moorage.tls import renewal, state
 from moorage.tls.state import State
 from moorage.tls.store import CertificateStore
 from tests.acme.pebble import Dns, Pebble
-from tests.doctor.findings import all_of, bad, let_in, naming, only
+from tests.doctor.findings import all_of, bad, let_in, naming, only, own_folder
 from tests.programs import need_root
 from tests.servers import Moorage, free_port
 
@@ -58,6 +58,13 @@ class Nothing:
 
     def search(self) -> list[str]:
         return []
+
+
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """In place of pytest's, which other users cannot be let in to."""
+    with own_folder() as folder:
+        yield folder
 
 
 @pytest.fixture(scope="module")
