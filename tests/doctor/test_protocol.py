@@ -191,6 +191,30 @@ def test_a_realm_of_plain_http_is_named(authority: Authority, pair: Pair) -> Non
     assert f"tokens are to be had at {realm}, without TLS" in what
 
 
+def test_no_password_goes_to_a_place_for_tokens_that_cannot_be_verified(pair: Pair) -> None:
+    """Its certificate is from an unknown authority, and the registry itself has no TLS."""
+    seen: list[bytes] = []
+
+    def watch(request: bytes) -> Reply:
+        seen.append(request)
+        return 401, {}, UNAUTHORIZED
+
+    with Canned(pair, watch) as realm:
+
+        def reply(request: bytes) -> Reply:
+            bearer = f'Bearer realm="https://{HOST}:{realm.port}/token",service="x"'
+            return 401, {**REGISTRY, "WWW-Authenticate": bearer}, UNAUTHORIZED
+
+        with Canned(reply=reply) as server:
+            found = walked(options(server.url, LOGIN))
+
+    [(step, verdict, what)] = troubles(found)
+    assert (step, verdict) == ("login", "wrong")
+    assert "the certificate of the place where tokens come from is refused" in what
+    assert seen
+    assert not [request for request in seen if b"\r\nAuthorization: " in request]
+
+
 def test_a_login_that_takes_long_is_named() -> None:
     """A hash of too high a cost, checked on every request."""
 

@@ -9,7 +9,7 @@ from urllib.parse import urljoin, urlsplit
 
 from moorage.doctor.client.challenge import Challenge, challenges
 from moorage.doctor.client.http import Answer, Line
-from moorage.doctor.client.journey import Journey, unverified
+from moorage.doctor.client.journey import Journey, unverified, verifying
 from moorage.doctor.client.target import PORTS, Target
 from moorage.doctor.finding import Finding, ok, warning, wrong
 
@@ -230,8 +230,11 @@ def realm_path(realm: str, bearer: Challenge, scope: str) -> str:
     return f"{parts.path or '/'}?{parts.query + '&' if parts.query else ''}{asked}"
 
 
-def realm_line(journey: Journey, realm: str) -> Line:
-    """The way to *realm*: the registry's own where it is the same host. Raises OSError where the name is unknown."""
+def realm_line(journey: Journey, realm: str, *, secret: bool = False) -> Line:
+    """The way to *realm*: the registry's own where it is the same host; with *secret* to a verified server only.
+
+    Raises OSError where the name is unknown.
+    """
     parts, target = urlsplit(realm), journey.target
     host, port = parts.hostname or "", parts.port or PORTS[parts.scheme]
     if (parts.scheme, host, port) == (target.scheme, target.host, target.port):
@@ -239,5 +242,7 @@ def realm_line(journey: Journey, realm: str) -> Line:
     address = journey.options.names.lookup(host)[0]
     context = None
     if parts.scheme == "https":
-        context = journey.trusted or unverified(journey.options)
+        context = verifying(journey.options) if secret else unverified(journey.options)
+        if secret and journey.options.ca_file is not None:
+            context.load_verify_locations(journey.options.ca_file)
     return Line(host, parts.netloc.rpartition("@")[2], address, port, context, journey.options.timeout)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import ssl
 from collections.abc import AsyncIterator
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -135,8 +136,18 @@ async def _by_token(journey: Journey, bearer: Challenge, login: Login) -> AsyncI
         yield skipped(f"no password is sent to {realm}, which is another host without TLS")
         return
     scope = f"repository:{journey.options.repository}:pull,push,delete"
-    line = realm_line(journey, realm)
-    answer = await asyncio.to_thread(line.ask, "GET", realm_path(realm, bearer, scope), {"Authorization": basic(login)})
+    line = realm_line(journey, realm, secret=True)
+    path = realm_path(realm, bearer, scope)
+    try:
+        answer = await asyncio.to_thread(line.ask, "GET", path, {"Authorization": basic(login)})
+    except ssl.SSLCertVerificationError as error:
+        yield wrong(
+            f"the certificate of the place where tokens come from is refused: {error.verify_message} ({realm})",
+            "Clients refuse it, too, and so get no token.",
+            f"moorage doctor --client {parts.scheme}://{parts.netloc}",
+            blocks=True,
+        )
+        return
     token = _token(answer)
     if answer.status == 200 and token:
         header = f"Bearer {token}"

@@ -17,7 +17,15 @@ from moorage.doctor.client.names import Address, is_own, kind_of
 from moorage.doctor.client.resolution import described
 from moorage.doctor.finding import Finding, ok, skipped, warning, wrong
 
-_NO_ROUTE = (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, errno.EACCES, errno.EPERM)
+_NO_ROUTE = (
+    errno.EINVAL,
+    errno.ENETUNREACH,
+    errno.EHOSTUNREACH,
+    errno.EADDRNOTAVAIL,
+    errno.EAFNOSUPPORT,
+    errno.EACCES,
+    errno.EPERM,
+)
 _OTHER_PORTS = (443, 5000, 80, 8443, 5443, 8080)
 
 
