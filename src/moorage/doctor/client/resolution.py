@@ -10,7 +10,7 @@ from typing import Any
 
 from moorage.doctor.client.dns import Told, ask
 from moorage.doctor.client.journey import Journey
-from moorage.doctor.client.names import Address, NameServer, is_own, kind_of
+from moorage.doctor.client.names import Address, Names, NameServer, is_own, kind_of
 from moorage.doctor.finding import Finding, ok, skipped, warning, wrong
 
 _MOST_DNS_SECONDS = 5.0
@@ -24,13 +24,11 @@ async def look(journey: Journey) -> AsyncIterator[Finding]:
         journey.addresses = [target.host]
         yield ok(f"{described(target.host)} is an address: no name has to be resolved", addresses=[target.host])
         return
-    try:
-        journey.addresses = await asyncio.to_thread(names.lookup, target.host)
-        failure = None
-    except (socket.gaierror, UnicodeError) as error:
-        failure = error
+    # Side by side: with name servers that say nothing, each takes its time.
+    (journey.addresses, failure), told = await asyncio.gather(
+        asyncio.to_thread(_lookup, names, target.host), _ask_all(journey)
+    )
     hosts = names.hosts_file(target.host)
-    told = await _ask_all(journey)
     if journey.addresses:
         source = "the hosts file of this machine" if hosts else "this machine's resolver"
         yield ok(
@@ -44,6 +42,13 @@ async def look(journey: Journey) -> AsyncIterator[Finding]:
         yield _unresolved(target.host, failure, told)
     for finding in _servers(target.host, journey.addresses, hosts, told, set(journey.options.resolvers)):
         yield finding
+
+
+def _lookup(names: Names, host: str) -> tuple[list[Address], Exception | None]:
+    try:
+        return names.lookup(host), None
+    except (socket.gaierror, UnicodeError) as error:
+        return [], error
 
 
 async def _ask_all(journey: Journey) -> list[Told]:
