@@ -28,11 +28,11 @@ def moorage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Moorage]:
 
 
 def run(
-    home: Path, *words: str | Path, stdin: str = "", prefix: Sequence[str] = ()
+    home: Path, *words: str | Path, stdin: str = "", prefix: Sequence[str] = (), **more: str
 ) -> subprocess.CompletedProcess[str]:
     """The command in an empty home, where no engine has a login."""
     home.mkdir(exist_ok=True)
-    environment = {"HOME": str(home), "PATH": str(home)}
+    environment = {"HOME": str(home), "PATH": str(home), **more}
     command = [*prefix, str(COMMAND), "doctor", *map(str, words)]
     return subprocess.run(command, input=stdin, capture_output=True, text=True, check=False, env=environment, cwd=home)
 
@@ -142,6 +142,17 @@ def test_what_cannot_be_done_is_said(words: tuple[str, ...], said: str, code: in
     assert (done.returncode, done.stdout) == (code, "")
     assert said in done.stderr
     assert "secret" not in done.stderr
+
+
+def test_the_authorities_of_this_machine_count(tmp_path: Path) -> None:
+    """Those that SSL_CERT_FILE names, as for Go's programs; without them nobody vouches for the certificate."""
+    authority = Authority(tmp_path / "authority")
+    with Moorage(tmp_path / "moorage", users=dict([LOGIN]), pair=authority.issue("127.0.0.1")) as server:
+        unknown = run(tmp_path / "home", "--client", server.url)
+        known = run(tmp_path / "home", "--client", server.url, SSL_CERT_FILE=str(authority.path))
+
+    assert (unknown.returncode, known.returncode) == (9, 0)
+    assert "this machine's own authorities vouch for" in known.stdout
 
 
 @pytest.mark.parametrize("content", [b"", b"no certificate", b"-----BEGIN CERTIFICATE-----\nAAAA\n"])
