@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import subprocess
 import time
 from pathlib import Path
@@ -14,8 +13,8 @@ import dns.message
 import dns.query
 import dns.rcode
 
+from tests.acme.pebble import quiet_port
 from tests.programs import need
-from tests.servers import free_port
 
 KEY_NAME = "moorage.key."
 KEY_SECRET = "Wg8Yl5dWJ0Ff6Vw1YtZrO0x5oXkTQ8ZlJ0c9F4aT9kE="
@@ -44,7 +43,7 @@ class Knot:
         self._program = need("knotd")
         (folder / "db").mkdir(parents=True)
         self.folder, self.address = folder, address
-        self.port = port or _free(address)
+        self.port = port or quiet_port(address)
         self.server = f"{address}:{self.port}"
         self._process: subprocess.Popen[bytes] | None = None
         for zone in zones:
@@ -134,15 +133,3 @@ class Knot:
         self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.stop()
-
-
-def _free(address: str) -> int:
-    """A port that is free for both UDP and TCP."""
-    while True:
-        port = free_port(address)
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-            try:
-                probe.bind((address, port))
-            except OSError:
-                continue
-            return port

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import socket
 import ssl
 import subprocess
@@ -16,13 +17,25 @@ from typing import Any, Self
 
 from tests.certificates import Authority
 from tests.programs import need
-from tests.servers import free_port
 
 START_SECONDS = 60.0
 DEFAULT_PROFILES = {
     "default": {"description": "Ninety days", "validityPeriod": 90 * 86400},
     "shortlived": {"description": "Six days", "validityPeriod": 6 * 86400},
 }
+
+
+def quiet_port(address: str = "127.0.0.1") -> int:
+    """A free port that no outgoing connection takes meanwhile, as those of the ephemeral range may be (ip(7))."""
+    while True:
+        port = random.randrange(15000, 32000)
+        with socket.socket() as tcp, socket.socket(type=socket.SOCK_DGRAM) as udp:
+            try:
+                tcp.bind((address, port))
+                udp.bind((address, port))
+            except OSError:
+                continue
+            return port
 
 
 class Dns:
@@ -122,14 +135,14 @@ class Pebble:
         authority = Authority(folder / "https", f"HTTPS of {folder.name}")
         self._pair = authority.issue("localhost", "127.0.0.1")
         self.ca_file = authority.path
-        self.http_port = http_port or free_port()
-        self.tls_port = tls_port or free_port()
-        self.port, self.management_port = free_port(), free_port()
+        self.http_port = http_port or quiet_port()
+        self.tls_port = tls_port or quiet_port()
+        self.port, self.management_port = quiet_port(), quiet_port()
         self.directory = f"https://localhost:{self.port}/dir"
         self.management = f"https://localhost:{self.management_port}"
         self.log = folder / "pebble.log"
-        self._dns_management = free_port()
-        self.dns = Dns(dns_port or free_port(), self._dns_management, dns_address)
+        self._dns_management = quiet_port()
+        self.dns = Dns(dns_port or quiet_port(), self._dns_management, dns_address)
         self._dns_server = dns_server or self.dns.server
         self._environment = {
             "PEBBLE_WFE_NONCEREJECT": str(nonce_reject),
