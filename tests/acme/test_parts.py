@@ -11,7 +11,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moorage.tls.acme.certificates import certificate_id, is_fresh, make_request, new_key
+from moorage.errors import CertificateFailed
+from moorage.tls.acme.certificates import certificate_id, checked_chain, is_fresh, make_request, new_key
 from moorage.tls.acme.challenges import server_name, validation_pair
 from moorage.tls.acme.network import retry_after
 from moorage.tls.acme.options import AcmeOptions
@@ -66,6 +67,30 @@ def test_a_certificate_is_fresh_for_a_third_of_its_life() -> None:
 
     assert fresh == [True, True, False, False]
     assert not is_fresh(b"nothing", now)
+
+
+@pytest.mark.parametrize("name", ["b.example", "*.example", "example", "192.0.2.1"])
+def test_a_certificate_for_another_name_is_not_taken(name: str) -> None:
+    """The right key is not enough: the name that was asked for must be in it as such."""
+    key, now = make_key(), datetime.now(UTC)
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(x509.Name([]))
+        .issuer_name(x509.Name([]))
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now)
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("A.example.")]), critical=False)
+    )
+    body = builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+
+    with pytest.raises(CertificateFailed, match=r"its certificate is for A\.example"):
+        checked_chain(body, private, name, "ca.example")
+    assert checked_chain(body, private, "a.example", "ca.example") == body
 
 
 @pytest.mark.parametrize("kind", ["ecdsa", "rsa"])

@@ -126,8 +126,7 @@ class Ordering:
         except Refused as refused:
             if refused.problem.kind in _PASSING or refused.problem.status >= 500:
                 raise
-            if refused.problem.kind == "accountDoesNotExist":
-                await self._run(self._authority.sign_in_again, self._name)
+            # Gone; if the account is too, the next request says so.
             return None
         now = self._clock.now()
         expired = state.expires is not None and state.expires * 1_000_000 <= now
