@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import random
 import signal
 import socket
 import ssl
@@ -235,11 +237,21 @@ def _foreign() -> dict[str, str]:
 
 
 def free_port(address: str = "127.0.0.1") -> int:
-    """A TCP port that nobody listens on at *address* just now."""
-    with socket.socket() as listener:
-        listener.bind((address, 0))
-        port: int = listener.getsockname()[1]
-        return port
+    """A TCP port that nobody listens on at *address* just now.
+
+    Below those that the kernel gives to clients (ip(7), ip_local_port_range): on one of these a client that asks
+    whether somebody answers yet may be given the very port that it asks, and then answers itself.
+    """
+    while True:
+        port = random.randrange(12_000, 32_000)
+        with socket.socket() as listener:
+            try:
+                listener.bind((address, port))
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE:
+                    raise
+            else:
+                return port
 
 
 def write_htpasswd(path: Path, users: Mapping[str, str], cost: int = 5) -> None:
