@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
+import sqlite3
 import time
+from contextlib import closing
 from pathlib import Path
 
+import asyncpg
 from sqlalchemy import select
 
 from moorage.app import Application
@@ -58,6 +62,26 @@ def delete_here(volume: Adopted, reference: str) -> None:
             await delete.tag(NAME, parse_tag(reference), "cli:test")
 
     volume.run(work)
+
+
+def execute(volume: Adopted, *statements: str) -> None:
+    """Run SQL as an administrator would."""
+
+    async def on_server(url: str) -> None:
+        connection = await asyncpg.connect(url)
+        try:
+            for statement in statements:
+                await connection.execute(statement)
+        finally:
+            await connection.close()
+
+    if volume.database is not None:
+        asyncio.run(on_server(volume.database))
+        return
+    with closing(sqlite3.connect(volume.data / "moorage" / "moorage.db")) as connection:
+        for statement in statements:
+            connection.execute(statement)
+        connection.commit()
 
 
 def leave(volume: Adopted) -> None:
@@ -295,3 +319,18 @@ def test_we_say_until_when_the_tree_was_ours(volume: Adopted) -> None:
     volume.adopt()
 
     assert volume.seen() > first
+
+
+def test_a_database_of_the_version_before_knows_its_tree(volume: Adopted) -> None:
+    """One that has served already believes itself more than a tree that seems older, and adopts what it lacks."""
+    digest = push_here(volume, "1", b"mine")
+    volume.write_links()
+    older = ("DROP TABLE link_tree", "DROP TABLE unadopted", "UPDATE schema_version SET version_num = '0001'")
+    execute(volume, *older)
+    age(volume.tree)
+    volume.image(OTHER, "1", LAYER)
+
+    report = volume.adopt()
+
+    assert (report.added.repositories, report.removed.total, report.rewritten) == (1, 0, 0)
+    assert volume.tags(NAME) == {"1": digest}

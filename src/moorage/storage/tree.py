@@ -11,7 +11,7 @@ import errno
 import os
 import re
 import stat
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -78,10 +78,12 @@ class ClassicTree:
             parts = _parts(self._folders(base, found.troubles.append))
         found.present = bool(parts & CONTENT)
         if "_layers" in parts:
-            self._digests(f"{base}/_layers", found, found.layers, known.layers)
+            self._digests(f"{base}/_layers", found, found.layers, known.layers, ALGORITHMS)
         if "_manifests" in parts:
-            self._digests(f"{base}/_manifests/revisions", found, found.revisions, known.revisions)
-            self._tags(f"{base}/_manifests/tags", found, known.tags, since)
+            # Distribution links manifests by nothing but sha256, and we only where there are such bytes.
+            algorithms = ALGORITHMS if os.path.lexists(f"{self._root}/blobs/{ALGORITHMS[1]}") else ALGORITHMS[:1]
+            self._digests(f"{base}/_manifests/revisions", found, found.revisions, known.revisions, algorithms)
+            self._tags(f"{base}/_manifests/tags", found, known.tags, since, algorithms)
         if "_uploads" in parts:
             for upload in self._folders(f"{base}/_uploads", found.troubles.append):
                 found.uploads.append(self._size(f"{base}/_uploads/{upload}/data"))
@@ -178,33 +180,41 @@ class ClassicTree:
             os.close(descriptor)
 
     def _digests(
-        self, folder: str, found: RepositoryLinks, links: dict[Digest, Link], known: Collection[Digest]
+        self,
+        folder: str,
+        found: RepositoryLinks,
+        links: dict[Digest, Link],
+        known: Collection[Digest],
+        algorithms: Sequence[str],
     ) -> None:
         """Fill *links* with the link files of *folder*, by the digests in their paths."""
-        for algorithm in ALGORITHMS:
+        for algorithm in algorithms:
             matches = _HEX[algorithm]
             above = f"{folder}/{algorithm}"
             for name in self._folders(above, found.troubles.append):
                 if matches(name) is None:
                     continue
                 digest = Digest(algorithm, name)
-                link = self._link(f"{above}/{name}/link", found, digest, read=digest not in known)
+                path = f"{above}/{name}/link"
+                link = self._known_link(path, found) if digest in known else self._link(path, found, digest)
                 if link is not None:
                     links[digest] = link
 
-    def _link(self, path: str, found: RepositoryLinks, digest: Digest, *, read: bool) -> Link | None:
+    def _known_link(self, path: str, found: RepositoryLinks) -> Link | None:
+        """The link at *path* without what it holds, None where there is none."""
+        try:
+            written = os.lstat(f"{self._root}/{path}").st_mtime_ns
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            found.troubles.append(_unreadable(path, error))
+            return None
+        found.files += 1
+        return Link(None, written)
+
+    def _link(self, path: str, found: RepositoryLinks, digest: Digest) -> Link | None:
         """The link of *digest* at *path*, None where there is none. What it holds only makes trouble: its path is what
         a registry looks it up by, and the content under a digest can only be one."""
-        if not read:
-            try:
-                written = os.lstat(f"{self._root}/{path}").st_mtime_ns
-            except (FileNotFoundError, NotADirectoryError):
-                return None
-            except OSError as error:
-                found.troubles.append(_unreadable(path, error))
-                return None
-            found.files += 1
-            return Link(None, written)
         data = self._read(path, found)
         if data is None:
             return None
@@ -219,7 +229,14 @@ class ClassicTree:
             found.troubles.append(Trouble(Flaw.LINK_OTHER, path, str(target)))
         return Link(target, written)
 
-    def _tags(self, folder: str, found: RepositoryLinks, known: Mapping[Tag, Digest], since: int) -> None:
+    def _tags(
+        self,
+        folder: str,
+        found: RepositoryLinks,
+        known: Mapping[Tag, Digest],
+        since: int,
+        algorithms: Sequence[str],
+    ) -> None:
         for name in self._folders(folder, found.troubles.append):
             try:
                 tag = parse_tag(name)
@@ -230,7 +247,7 @@ class ClassicTree:
             if link is not None:
                 found.tags[tag] = link
             if link is None or link.target is not None:
-                found.history[tag] = self._history(f"{folder}/{name}/index", found, link and link.target)
+                found.history[tag] = self._history(f"{folder}/{name}/index", found, link and link.target, algorithms)
 
     def _current(self, folder: str, found: RepositoryLinks, known: Digest | None, since: int) -> Link | None:
         path = f"{folder}/current/link"
@@ -256,10 +273,12 @@ class ClassicTree:
             return None
         return Link(target, written)
 
-    def _history(self, folder: str, found: RepositoryLinks, current: Digest | None) -> list[tuple[Digest, int]]:
+    def _history(
+        self, folder: str, found: RepositoryLinks, current: Digest | None, algorithms: Sequence[str]
+    ) -> list[tuple[Digest, int]]:
         """What the tag named besides *current*, in the order of the link files' times."""
         named: list[tuple[Digest, int]] = []
-        for algorithm in ALGORITHMS:
+        for algorithm in algorithms:
             for name in self._folders(f"{folder}/{algorithm}", found.troubles.append):
                 found.files += 1
                 if _HEX[algorithm](name) is None or (algorithm, name) == current:
@@ -290,8 +309,9 @@ class ClassicTree:
 
     def _folders(self, path: str, trouble: Callable[[Trouble], None]) -> list[str]:
         """The names of the folders in *path*, none where it is missing."""
+        place = f"{self._root}/{path}"
         try:
-            with os.scandir(f"{self._root}/{path}") as entries:
+            with os.scandir(place) as entries:
                 every = list(entries)
             found = [entry.name for entry in every if entry.is_dir(follow_symlinks=False)]
             if len(found) < len(every):

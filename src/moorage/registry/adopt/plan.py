@@ -154,8 +154,9 @@ class Planner:
             read.append(parsed)
             new[digest] = len(manifest.body)
             plan.manifests.append((manifest, link.written // 1000))
+        there = {**sizes, **new}
         for parsed, (manifest, _) in zip(read, plan.manifests, strict=True):
-            self._look_below(plan, parsed, manifest, {**sizes, **new}, rows)
+            self._look_below(plan, parsed, manifest, there, rows)
         return generated
 
     def _look_below(
