@@ -48,8 +48,8 @@ image-lock: setup ## renew the versions of the image's Debian packages
 dist: setup ## what people install from: the wheel, images for amd64 and arm64, checksums
 	@rm -rf dist
 	@$(BIN)/pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir dist .
-	@$(BIN)/python -m image.build --arch amd64 --arch arm64
-	@cd dist && gzip -n *.tar && sha256sum moorage* >SHA256SUMS && cat SHA256SUMS
+	@$(BIN)/python -m image.build --arch amd64 --arch arm64 --layout
+	@cd dist && gzip -n *64.tar && sha256sum moorage* >SHA256SUMS && cat SHA256SUMS
 
 bench-quick: ## where speed stands beside its peers, in some three minutes
 	@scripts/setup dev

@@ -6,6 +6,7 @@ same image.
 
     python -m image.build                  dist/moorage-VERSION-ARCH.tar, for `docker load`, and its SBOM
     python -m image.build --arch arm64     for another architecture
+    python -m image.build --layout         also dist/moorage-VERSION.oci.tar, with the bill as the image's referrer
     python -m image.build --lock           packages-*.lock anew, by the Debian mirrors of this machine
 """
 
@@ -30,6 +31,7 @@ from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from image.layout import Layout
 from image.sbom import Component, spdx
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -390,9 +392,14 @@ def git(*arguments: str) -> str:
     return subprocess.run(["git", *arguments], check=True, capture_output=True, text=True, cwd=ROOT).stdout.strip()
 
 
-def build(arch: str, output: Path) -> None:
-    """Make the image and its bill of materials."""
-    when = int(os.environ.get("SOURCE_DATE_EPOCH") or git("log", "-1", "--format=%ct"))
+def commit_time() -> int:
+    """Seconds since the epoch."""
+    return int(os.environ.get("SOURCE_DATE_EPOCH") or git("log", "-1", "--format=%ct"))
+
+
+def build(arch: str, output: Path, layout: Layout) -> None:
+    """Make the image and its bill of materials, and add both to *layout*."""
+    when = commit_time()
     revision = git("rev-parse", "HEAD")
     say(f"{arch}: Debian packages")
     parts = [debian(arch)]
@@ -405,7 +412,9 @@ def build(arch: str, output: Path) -> None:
     save(path, config, layers, f"moorage:{version()}", when)
     components = [component for part in parts for component in part.components]
     document = spdx(f"moorage-{version()}-{arch}", image_id, components, when)
-    path.with_suffix(".spdx.json").write_text(json.dumps(document, indent=1, sort_keys=True) + "\n")
+    bill = (json.dumps(document, indent=1, sort_keys=True) + "\n").encode()
+    path.with_suffix(".spdx.json").write_bytes(bill)
+    layout.add(arch, config, layers, bill)
     size = sum(map(len, layers)) / 1e6
     say(f"{path.relative_to(ROOT) if path.is_relative_to(ROOT) else path}: sha256:{image_id}, {size:.0f} MB unpacked")
 
@@ -415,17 +424,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--arch", choices=sorted(PLATFORMS), action="append", help="default: this machine's")
     parser.add_argument("--lock", action="store_true", help="renew packages-ARCH.lock and stop")
+    parser.add_argument("--layout", action="store_true", help="also write all of it as an OCI layout")
     parser.add_argument("--output", type=Path, default=ROOT / "dist")
     chosen = parser.parse_args()
     if sys.version_info[:2] != (3, 11):
         raise SystemExit("image: modules are compiled for Debian 12's Python 3.11; run this with a Python 3.11")
     CACHE.mkdir(parents=True, exist_ok=True)
     own = {"x86_64": "amd64", "aarch64": "arm64"}.get(os.uname().machine, "amd64")
+    layout = Layout()
     for arch in chosen.arch or (sorted(PLATFORMS) if chosen.lock else [own]):
         if chosen.lock:
             lock(arch)
         else:
-            build(arch, chosen.output)
+            build(arch, chosen.output, layout)
+    if chosen.layout and not chosen.lock:
+        path = chosen.output / f"moorage-{version()}.oci.tar"
+        say(f"{path.name}: {layout.write(path, version(), commit_time())}")
 
 
 if __name__ == "__main__":

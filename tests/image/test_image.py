@@ -16,13 +16,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
+from moorage.settings.classic import load_classic
 from tests.certificates import Authority
 from tests.clients.engines import Engine
 from tests.clients.hosts import Cable
 from tests.clients.images import busybox_tar
 from tests.programs import Shell, need
-from tests.servers import ROOT
+from tests.servers import ROOT, Moorage
 
 pytestmark = pytest.mark.slow
 
@@ -35,10 +37,10 @@ STOP_SECONDS = 10
 def build(folder: Path) -> Path:
     """Build the image as `make image` does; the archive."""
     need("apt-get")
-    command = [sys.executable, "-m", "image.build", "--arch", "amd64", "--output", str(folder)]
+    command = [sys.executable, "-m", "image.build", "--arch", "amd64", "--layout", "--output", str(folder)]
     done = subprocess.run(command, check=False, capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr
-    (archive,) = folder.glob("*.tar")
+    (archive,) = folder.glob("*-amd64.tar")
     return archive
 
 
@@ -106,6 +108,35 @@ def test_the_same_commit_gives_the_same_image(archive: Path, tmp_path: Path) -> 
 
     assert again.read_bytes() == archive.read_bytes()
     assert again.with_suffix(".spdx.json").read_bytes() == archive.with_suffix(".spdx.json").read_bytes()
+    layouts = [path.with_name("moorage-0.1.0.oci.tar").read_bytes() for path in (again, archive)]
+    assert layouts[0] == layouts[1]
+
+
+def test_a_registry_lists_the_bill_of_materials(archive: Path, tmp_path: Path) -> None:
+    """The layout goes into a registry with one command; there the bill is the image's referrer, and the image whole."""
+    layout = f"{archive.with_name('moorage-0.1.0.oci.tar')}:0.1.0"
+    shell = Shell(tmp_path / "home")
+    with Moorage(tmp_path / "server", users={}) as server:
+        where = f"{server.host}/moorage:0.1.0"
+        shell("oras", "cp", "--recursive", "--from-oci-layout", layout, "--to-plain-http", where)
+        found = shell("oras", "discover", "--plain-http", "--platform", "linux/amd64", "--format", "json", where)
+        shell("crane", "validate", "--remote", where)
+        config = json.loads(shell("crane", "config", "--platform", "linux/amd64", where))
+
+    assert "application/spdx+json" in found
+    assert config["config"]["Healthcheck"]["Test"][0] == "CMD"
+
+
+def test_the_compose_file_names_what_there_is() -> None:
+    """Its image is this version's, and its variables are settings that Moorage knows, without a warning but for TLS."""
+    service = yaml.safe_load((ROOT / "deploy" / "compose.yml").read_text())["services"]["registry"]
+
+    loaded = load_classic(None, service["environment"], {})
+
+    assert service["image"] == IMAGE
+    assert loaded.warnings == ()
+    assert loaded.settings.auth.htpasswd == Path("/auth/htpasswd")
+    assert loaded.settings.tls.certificate == Path("/certs/fullchain.pem")
 
 
 def test_the_image_is_small_and_has_no_shell(archive: Path) -> None:

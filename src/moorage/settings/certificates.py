@@ -62,7 +62,7 @@ class Dns(Section):
     provider_options: Mapping[Text, str] = Field(
         default={},
         description="`provider`: its options by their names in dns-lexicon, as in `auth_token`. They can also be given"
-        " in the environment, as `LEXICON_CLOUDFLARE_TOKEN`.",
+        " in the environment, as `LEXICON_CLOUDFLARE_AUTH_TOKEN`.",
         repr=False,
         json_schema_extra=secret(),
     )
