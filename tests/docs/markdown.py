@@ -8,7 +8,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 
-_FENCE = re.compile(r"^```(?P<language>\S*)\n(?P<code>.*?)^```$", re.DOTALL | re.MULTILINE)
+# The tutorial's blocks have words after the language, which tests/tutorial reads.
+_FENCE = re.compile(r"^```(?P<language>[^\s`]*)(?: [^\n`]*)?\n(?P<code>.*?)^```$", re.DOTALL | re.MULTILINE)
 _HEADING = re.compile(r"^(?P<level>#{1,6}) (?P<text>.+)$", re.MULTILINE)
 _LINK = re.compile(r"\[[^\]]*\]\((?P<target>[^()\s]+)\)")
 _CODE = re.compile(r"`[^`\n]+`")
@@ -32,6 +33,11 @@ class Page:
     def code_blocks(self) -> list[tuple[str, str]]:
         """Language and code of each block, in order."""
         return _FENCE.findall(self.text)
+
+    @property
+    def fences(self) -> list[str]:
+        """Each block as it stands, with the line above it that names its language, and each comment, in order."""
+        return [found[0] for found in re.finditer(rf"{_FENCE.pattern}|^<!-- .+? -->$", self.text, _FENCE.flags)]
 
     @property
     def heading_levels(self) -> list[int]:

@@ -60,17 +60,22 @@ def test_a_page_has_one_title_and_no_gap_between_levels(page: Page) -> None:
     assert all(below <= above + 1 for above, below in pairwise(levels))
 
 
-def test_the_readmes_are_equal() -> None:
-    """The English and the Chinese README have the same headings, code, links, tables and lists."""
-    english, chinese = Page(ROOT / "README.md"), Page(ROOT / "README.zh-CN.md")
-    own = {"README.md", "README.zh-CN.md"}
+@pytest.mark.parametrize("name", ["README", "docs/tutorial"])
+def test_both_languages_are_equal(name: str) -> None:
+    """The English and the Chinese page have the same headings, code, links, tables and lists."""
+    english, chinese = Page(ROOT / f"{name}.md"), Page(ROOT / f"{name}.zh-CN.md")
 
     assert chinese.heading_levels == english.heading_levels
-    assert chinese.code_blocks == english.code_blocks
-    assert [link for link in chinese.links if link not in own] == [link for link in english.links if link not in own]
+    assert chinese.fences == english.fences
+    assert _targets(chinese) == _targets(english)
     for mark in ("|", "- "):
         assert _lines(chinese, mark) == _lines(english, mark)
     assert re.findall(r"`[^`\n]+`", chinese.prose) == re.findall(r"`[^`\n]+`", english.prose)
+
+
+def _targets(page: Page) -> list[str]:
+    """Where its links lead, the language and the words of headings aside."""
+    return [link.partition("#")[0].replace(".zh-CN.md", ".md") for link in page.links]
 
 
 def _lines(page: Page, mark: str) -> int:
