@@ -15,10 +15,11 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -176,7 +177,28 @@ def _machine(inside: Inside, folder: Path, authorities: dict[str, bytes], *, mod
     root("chmod", "755", "/usr/local/bin/sudo")
     root("sh", "-c", f"test {engine.docker} -ef /usr/local/bin/docker || ln -sf {engine.docker} /usr/local/bin/docker")
     with engine:
-        yield Machine(engine, engine.shell(folder / "home"), folder / "home")
+        machine = Machine(engine, engine.shell(folder / "home"), folder / "home")
+        view = _view_of(engine)
+        try:
+            yield machine
+        finally:
+            machine.shell("sh", "-c", "docker ps --all --quiet | xargs --no-run-if-empty docker rm --force")
+            _end_all_in(view, but=engine)
+
+
+def _view_of(engine: Engine) -> str:
+    assert engine.process is not None
+    return os.readlink(f"/proc/{engine.process.pid}/ns/mnt")
+
+
+def _end_all_in(view: str, but: Engine) -> None:
+    """Ends what runs in the mount namespace *view*, such as nginx; *but* ends its own processes."""
+    for entry in Path("/proc").glob("[0-9]*"):
+        # Others' processes end meanwhile.
+        with suppress(FileNotFoundError, ProcessLookupError, PermissionError):
+            own = but.process is not None and os.getsid(int(entry.name)) == but.process.pid
+            if not own and os.readlink(entry / "ns" / "mnt") == view:
+                os.kill(int(entry.name), signal.SIGKILL)
 
 
 @contextmanager

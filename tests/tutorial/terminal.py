@@ -19,6 +19,8 @@ from tests.tutorial.document import plain
 
 HEIGHT, WIDTH = 50, 250
 SECONDS = 120.0
+# Where what is typed is to be seen, as a fingerprint is, the echo stays on.
+SILENCE_SECONDS = 3.0
 
 _PROMPT = re.compile(r"(?:password|fingerprint|again)[^\n]{0,120}: ?$", re.IGNORECASE)
 
@@ -110,4 +112,11 @@ class Terminal:
             self._seen += data.decode(errors="replace")
             if _PROMPT.search(self._seen, answered):
                 answered = len(self._seen)
+                self._await_silence()
                 os.write(self._master, self._answer(self._seen.splitlines()[-1]).encode() + b"\n")
+
+    def _await_silence(self) -> None:
+        """Some programs ask before they switch the echo off; people are slower than that."""
+        deadline = time.monotonic() + SILENCE_SECONDS
+        while termios.tcgetattr(self._master)[3] & termios.ECHO and time.monotonic() < deadline:
+            time.sleep(0.01)
