@@ -73,7 +73,7 @@ class Entry:
     def renewal(self, now: int) -> str:
         """When it is renewed next, or tried again."""
         if self.step is None:
-            return "by others" if self.name == state.FILES else "by nobody"
+            return "by others" if self.name == state.FILES else ""
         return "now" if self.step.at <= now else moment(self.step.at)
 
     def condition(self, now: int) -> str:
@@ -85,7 +85,7 @@ class Entry:
             return "cannot be used" if self.complaint else "none yet"
         if self.chain.leaf.out_of_time(now) is not None:
             return "expired" if now >= self.chain.leaf.not_after else "not valid yet"
-        return "good"
+        return "not in use" if self.step is None and self.name != state.FILES else "good"
 
     def code(self, now: int) -> str:
         """The same for programs: good, expired, not-yet-valid, unusable, or none; failures are told beside it."""
@@ -190,7 +190,7 @@ def plan_in_words(entry: Entry, now: int) -> str:
     if entry.step is None and entry.name == state.FILES:
         return "by whatever made it; the server loads it again when the files change"
     if entry.step is None:
-        return "by nobody: no setting of this server asks for it"
+        return "none: it is not in use, for no setting of this server asks for it"
     when = "now" if entry.step.at <= now else f"{moment(entry.step.at)} UTC"
     if entry.state.failures:
         first = "" if entry.step.where == "production" else ", at the staging server first"
