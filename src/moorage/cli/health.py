@@ -27,7 +27,11 @@ def health(file: Path | None, config: Path | None, *, classic: bool, timeout: fl
     Give it the words that `moorage serve` was given. It connects to the first address in `listen` from this machine,
     whatever the certificate there says. FILE is a configuration of distribution (config.yml).
     """
-    settings = chosen_settings(file, config, classic=classic, options=options).settings
+    look(chosen_settings(file, config, classic=classic, options=options).settings, timeout)
+
+
+def look(settings: Settings, timeout: float) -> None:
+    """Ask the server of *settings*, and return if it answers within *timeout* seconds. Raises UserError if not."""
     address = parse_address(settings.listen[0])
     try:
         status = _ask(address, settings, timeout)

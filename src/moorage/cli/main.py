@@ -25,6 +25,7 @@ _COMMANDS = {
     "garbage-collect": ("moorage.cli.garbage_collect", "garbage_collect"),
     "trust": ("moorage.cli.trust", "trust"),
     "nginx": ("moorage.cli.nginx", "nginx"),
+    "install": ("moorage.cli.install", "install"),
     "config": ("moorage.cli.config", "config"),
     "health": ("moorage.cli.health", "health"),
     "version": ("moorage.cli.version", "version"),

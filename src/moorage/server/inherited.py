@@ -22,7 +22,8 @@ _log = logging.getLogger("moorage.server")
 
 _FIRST = 3
 _VARIABLES = ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES")
-_MOST = 4096
+MOST = 64
+"""How many systemd is asked to keep (arbitrary: a server has a handful)."""
 
 
 class Inherited:
@@ -43,7 +44,7 @@ class Inherited:
         Raises StartRefused for what is no listening socket of a stream.
         """
         process, number, names = (environ.pop(name, "") for name in _VARIABLES)
-        if process != str(os.getpid()) or not re.fullmatch(r"[0-9]{1,4}", number) or int(number) > _MOST:
+        if process != str(os.getpid()) or not re.fullmatch(r"[0-9]{1,4}", number):
             return cls()
         called = names.split(":") if names else []
         called += ["unknown"] * (int(number) - len(called))

@@ -25,7 +25,7 @@ from moorage.server.first_start import greet
 from moorage.server.handover import Handover
 from moorage.server.heartbeat import Heartbeats
 from moorage.server.identity import Identity, given_identity, https_port, made_identity, own_clients
-from moorage.server.inherited import Inherited
+from moorage.server.inherited import Inherited, place_of
 from moorage.server.notify import Notifier
 from moorage.server.privileges import Account, become, find_account, lacking, take_over
 from moorage.server.refusals import look_at_file_systems, look_at_plaintext, make_folders
@@ -229,7 +229,7 @@ class Start:
 
 def _serving(listeners: Sequence[Listener], workers: int) -> str:
     """What a service manager shows of a server that serves."""
-    places = ", ".join(name_of(listener) for listener in listeners)
+    places = ", ".join(place_of(listener.socket) for listener in listeners)
     return f"serving on {places} with {workers} worker{'s' if workers > 1 else ''}"
 
 
