@@ -68,7 +68,7 @@ def _documented() -> Iterator[list[str]]:
     for line in "\n".join(texts).replace("\\\n", " ").splitlines():
         if served := re.fullmatch(r"make serve ARGS='(.*)'", line):
             yield ["serve", *shlex.split(served[1])]
-        elif called := re.search(r"(?:^|[ =|]|bin/)moorage ([a-z].*)", line):
+        elif called := re.search(r"(?:^|[ =|]|bin/)moorage (?!moorage )([a-z].*)", line):
             yield list(takewhile(lambda word: word not in {"|", ">", "<", "&&"}, shlex.split(called[1])))
 
 
