@@ -205,7 +205,13 @@ def fetch(arch: str, name: str, version: str, digest: str) -> bytes:
         folder.mkdir(parents=True, exist_ok=True)
         if not any((CACHE / f"apt-{arch}" / "lists").glob("*Packages*")):
             apt(arch, "apt-get", "-qq", "update")
-        apt(arch, "apt-get", "-qq", "download", f"{name}={version}", folder=folder)
+        try:
+            apt(arch, "apt-get", "-qq", "download", f"{name}={version}", folder=folder)
+        except SystemExit as error:
+            raise SystemExit(
+                f"{error}\nimage: packages-{arch}.lock wants what bookworm, bookworm-updates and bookworm-security have;"
+                " where the mirrors of this machine have moved on, `make image-lock` takes their versions"
+            ) from None
         (file,) = folder.glob("*.deb")
         file.rename(cached)
         folder.rmdir()
