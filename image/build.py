@@ -209,8 +209,8 @@ def fetch(arch: str, name: str, version: str, digest: str) -> bytes:
             apt(arch, "apt-get", "-qq", "download", f"{name}={version}", folder=folder)
         except SystemExit as error:
             raise SystemExit(
-                f"{error}\nimage: packages-{arch}.lock wants what bookworm, bookworm-updates and bookworm-security have;"
-                " where the mirrors of this machine have moved on, `make image-lock` takes their versions"
+                f"{error}\nimage: packages-{arch}.lock wants what bookworm, its updates and its security updates have;"
+                " where this machine's mirrors have moved on, `make image-lock` takes their versions"
             ) from None
         (file,) = folder.glob("*.deb")
         file.rename(cached)
