@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import shutil
 import subprocess
 from collections.abc import Mapping
@@ -42,6 +43,13 @@ def lacking(reason: str) -> NoReturn:
     if REQUIRED:
         pytest.fail(f"{reason}; `.ci/install` installs every program that the tests run")
     pytest.skip(f"{reason}; `.ci/install` installs every program that the tests run")
+
+
+def readable(descriptor: int, seconds: float) -> bool:
+    """Whether *descriptor* has something to read within *seconds*; select(2) knows the first thousand only."""
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    return bool(poll.poll(seconds * 1000))
 
 
 @dataclass(frozen=True)

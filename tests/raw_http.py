@@ -116,7 +116,9 @@ class Line:
         try:
             return self.socket.send(data)
         except (BlockingIOError, ssl.SSLWantWriteError, ssl.SSLWantReadError):
-            if not any(select.select([self.socket], [self.socket], [], SECONDS)):
+            poll = select.poll()  # not select(2), which knows the first thousand descriptors only
+            poll.register(self.socket, select.POLLIN | select.POLLOUT)
+            if not poll.poll(SECONDS * 1000):
                 raise TimeoutError("neither side goes on") from None
             return 0
 

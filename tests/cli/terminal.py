@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import pty
-import select
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from tests.programs import lacking
+from tests.programs import lacking, readable
 
 SECONDS = 30.0
 
@@ -69,7 +68,7 @@ class Terminal:
 
     def _read(self, deadline: float) -> bool:
         left = deadline - time.monotonic()
-        if left <= 0 or not select.select([self._side], [], [], left)[0]:
+        if left <= 0 or not readable(self._side, left):
             raise AssertionError(f"nothing more comes:\n{self.text}")
         try:
             data = os.read(self._side, 65536)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import os
-import select
 import subprocess
 import time
 from collections.abc import Sequence
@@ -14,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from tests.programs import need
+from tests.programs import need, readable
 
 SECONDS = 60.0
 POLICIES = Path("/etc/chromium/policies/managed")
@@ -112,7 +111,7 @@ class Chromium:
     def _next(self) -> dict[str, Any]:
         while b"\0" not in self._buffer:
             left = self._deadline - time.monotonic()
-            ready = left > 0 and select.select([self._read], [], [], left)[0]
+            ready = left > 0 and readable(self._read, left)
             data = os.read(self._read, 65536) if ready else b""
             assert data, f"Chromium says nothing: {Path(self._log.name).read_text(errors='replace')[-2000:]}"
             self._buffer += data

@@ -23,9 +23,9 @@ from moorage.tls.acme.problems import Problem, Refused, no_acme, parse_problem, 
 
 _MOST_BYTES: Final = 1 << 20
 """Of one answer. A chain has some 5 kB; arbitrary."""
-_NONCE_ATTEMPTS: Final = 12
+_NONCE_ATTEMPTS: Final = 24
 """For one request. A nonce may be refused for no fault of ours (RFC 8555, 6.5); at one in two refused, as the worst
-test server does, one request in 4096 still fails."""
+test server does, one request in 16 million still fails."""
 _LONGEST_RETRY_AFTER: Final = 30 * 86400.0
 
 
