@@ -6,6 +6,7 @@ MOORAGE_REQUIRE_CLIENTS=1, as `.ci/run` sets it, every skipped test is a failure
 
 from __future__ import annotations
 
+import resource
 from collections import Counter
 from collections.abc import Iterator
 
@@ -13,6 +14,11 @@ import hypothesis
 import pytest
 
 from tests.programs import REQUIRED
+
+# Each SQLite database of a test stays mapped for the life of this process (moorage/metadata/wal_stamp.py), and a shell's
+# usual limit is a thousand files.
+_, _most = resource.getrlimit(resource.RLIMIT_NOFILE)
+resource.setrlimit(resource.RLIMIT_NOFILE, (min(_most, 20_000), _most))
 
 # No deadline: the machine is shared, and a slow example is no error.
 hypothesis.settings.register_profile("moorage", deadline=None, print_blob=True)
