@@ -15,8 +15,8 @@ import pytest
 
 from tests.programs import REQUIRED
 
-# Each SQLite database of a test stays mapped for the life of this process (moorage/metadata/wal_stamp.py), and a shell's
-# usual limit is a thousand files.
+# Each SQLite database of a test stays mapped for the life of this process (moorage/metadata/wal_stamp.py), which may
+# come to more files than a shell's usual limit.
 _, _most = resource.getrlimit(resource.RLIMIT_NOFILE)
 resource.setrlimit(resource.RLIMIT_NOFILE, (min(_most, 20_000), _most))
 
