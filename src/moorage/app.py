@@ -26,6 +26,7 @@ from moorage.public.face import Public
 from moorage.registry.adopt.intake import Intake
 from moorage.registry.adopt.volume import Comparison, Volume
 from moorage.registry.browse import Browse
+from moorage.registry.check.part import Counts, Progress, Subject
 from moorage.registry.delete import Delete
 from moorage.registry.gates import Gates, Limits
 from moorage.registry.pull import Pull
@@ -197,6 +198,11 @@ class Application:
             return link_tree.advance(transaction, self._holder, self.clock.now())
 
         return LinkWriter(self.database, ClassicLinks(self.folders.tree), written)
+
+    def subject(self, progress: Progress, counts: Counts) -> Subject:
+        """What a check or a sweep looks at; *progress* watches, *counts* is filled."""
+        links = ClassicLinks(self.folders.tree)
+        return Subject(self.database, self.store, links, self.validation(), self.clock, progress, counts)
 
     def volume(self) -> Volume:
         """The classic tree as others left it, and the database that it is held against."""

@@ -14,11 +14,10 @@ from moorage.cli.progress import ProgressLine
 from moorage.cli.tables import number, size
 from moorage.cli.volume import Volume, on_volume, refuse_foreign_root
 from moorage.durable import FolderLock, is_locked
-from moorage.errors import DataError, StartRefused, UserError
+from moorage.errors import DataError, StartRefused
 from moorage.registry.check.findings import Finding
-from moorage.registry.check.part import Counts, Subject
+from moorage.registry.check.part import Counts
 from moorage.registry.check.volume import VolumeCheck
-from moorage.storage.links import ClassicLinks
 
 # A server writes links twice a second; what it is in the middle of is done after this.
 _PATIENCE_SECONDS = 1.5
@@ -47,21 +46,11 @@ def check(*, volume: Volume, repair: bool, fast: bool, everything: bool) -> None
 
 async def _check(volume: Volume, *, repair: bool, fast: bool) -> tuple[list[Finding], Counts]:
     await volume.require_database()
-    if not volume.folders.tree.is_dir():
-        raise UserError(f"{volume.folders.tree} is missing: is its disk mounted, and is it the server's --data?")
+    volume.require_tree()
     application, counts = Application(volume.settings), Counts()
-    links = ClassicLinks(volume.folders.tree)
     try:
         with ProgressLine() as progress:
-            subject = Subject(
-                application.database,
-                application.store,
-                links,
-                application.validation(),
-                application.clock,
-                progress,
-                counts,
-            )
+            subject = application.subject(progress, counts)
             served = partial(is_locked, volume.folders.lock)
             checked = VolumeCheck(subject, served=served, fast=fast, patience=_PATIENCE_SECONDS)
             findings = await checked.find()

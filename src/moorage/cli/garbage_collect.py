@@ -13,11 +13,10 @@ from moorage.cli.settings_options import chosen_settings, settings_source
 from moorage.cli.tables import number, size
 from moorage.cli.volume import Volume, refuse_foreign_root, volume_options
 from moorage.durable import FolderLock
-from moorage.errors import DataError, UserError
+from moorage.errors import DataError
 from moorage.oci.digest import Digest
-from moorage.registry.check.part import Counts, Subject
+from moorage.registry.check.part import Counts
 from moorage.registry.sweep import Sweep, Unused
-from moorage.storage.links import ClassicLinks
 
 
 @click.command(
@@ -62,24 +61,14 @@ def garbage_collect(
 
 async def _sweep(volume: Volume, *, dry_run: bool, untagged: bool, quiet: bool) -> Unused:
     await volume.require_database()
-    if not volume.folders.tree.is_dir():
-        raise UserError(f"{volume.folders.tree} is missing: is its disk mounted, and is it the server's --data?")
+    volume.require_tree()
     with FolderLock(volume.folders.lock):
         application = Application(volume.settings)
         try:
             with ProgressLine() as progress:
-                subject = Subject(
-                    application.database,
-                    application.store,
-                    ClassicLinks(volume.folders.tree),
-                    application.validation(),
-                    application.clock,
-                    progress,
-                    Counts(),
-                )
                 while await application.links().work_off():
                     pass
-                sweep = Sweep(subject, untagged=untagged)
+                sweep = Sweep(application.subject(progress, Counts()), untagged=untagged)
                 unused = await sweep.find()
                 if not dry_run:
                     await sweep.remove(unused, application.links().work_off)

@@ -16,12 +16,12 @@ from typing import Final
 import moorage
 from moorage.cli.install_steps import Account, Command, File, Folder, Link, Step, succeeds
 from moorage.cli.install_unit import MARK, Service, render
+from moorage.cli.settings_options import parse_domain
 from moorage.errors import ConfigurationError, UserError
 from moorage.metadata.open import SqliteFile, locate
 from moorage.settings.listen import UnixAddress, parse_address
 from moorage.settings.model import Settings
 from moorage.settings.native import load_native
-from moorage.tls.names import is_wildcard, parse_certificate_name
 
 UNIT_NAME: Final = "moorage"
 UNIT: Final = Path("/etc/systemd/system/moorage.service")
@@ -92,7 +92,7 @@ def _configuration(domain: str | None, listen: Sequence[str], data: Path) -> str
         f"data: {_quoted(os.path.abspath(data))}",
     ]
     if domain is not None:
-        lines += ["tls:", f"  domains: [{_domain(domain)}]"]
+        lines += ["tls:", f"  domains: [{parse_domain(domain)}]"]
     else:
         lines.append(f"listen: [{', '.join(_quoted(_address(text)) for text in listen or (':443',))}]")
     return "\n".join(lines) + "\n"
@@ -124,16 +124,6 @@ def _settings(text: str, domain: str | None, listen: Sequence[str], data: Path) 
         f"{CONFIG} is there and stays as it is, and says otherwise than {option}: change it there"
         for option in differing
     ]
-
-
-def _domain(text: str) -> str:
-    try:
-        name = parse_certificate_name(text)
-    except ValueError as error:
-        raise UserError(f"--domain {text!r}: {error}") from None
-    if is_wildcard(name):
-        raise UserError(f"--domain {text!r}: clients need one name, not a wildcard")
-    return name
 
 
 def _address(text: str) -> str:

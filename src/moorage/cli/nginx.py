@@ -7,9 +7,9 @@ from pathlib import Path
 
 import click
 
+from moorage.cli.settings_options import parse_domain
 from moorage.errors import UserError
 from moorage.settings.listen import TcpAddress, UnixAddress, parse_address
-from moorage.tls.names import is_wildcard, parse_certificate_name
 
 USER_HEADER = "X-Remote-User"
 """In which nginx tells who has given a right password."""
@@ -240,11 +240,12 @@ def nginx(
         raise UserError("--certificate and --key are given together")
     if basic_auth and not tls:
         click.echo("moorage: passwords travel in the clear without --tls", err=True)
-    live = Path("/etc/letsencrypt/live") / _domain(domain)
+    name, address = parse_domain(domain), _upstream(upstream)
+    live = Path("/etc/letsencrypt/live") / name
     site = Site(
-        command=_command(domain, tls=tls, basic_auth=basic_auth, upstream=upstream),
-        domain=_domain(domain),
-        upstream=_upstream(upstream),
+        command=_command(name, tls=tls, basic_auth=basic_auth, upstream=address),
+        domain=name,
+        upstream=address,
         tls=tls,
         certificate=certificate or live / "fullchain.pem",
         key=key or live / "privkey.pem",
@@ -252,16 +253,6 @@ def nginx(
         folder=send_blobs.absolute() if send_blobs else None,
     )
     click.echo(render(site), nl=False)
-
-
-def _domain(text: str) -> str:
-    try:
-        name = parse_certificate_name(text)
-    except ValueError as error:
-        raise UserError(f"--domain {text!r}: {error}") from None
-    if is_wildcard(name):
-        raise UserError(f"--domain {text!r}: clients need one name, not a wildcard")
-    return name
 
 
 def _upstream(text: str) -> str:
@@ -275,8 +266,8 @@ def _upstream(text: str) -> str:
 
 
 def _command(domain: str, *, tls: bool, basic_auth: bool, upstream: str) -> str:
-    words = ["moorage nginx", f"--domain {_domain(domain)}"]
+    words = ["moorage nginx", f"--domain {domain}"]
     words += ["--tls"] if tls else []
     words += ["--basic-auth"] if basic_auth else []
-    words += [] if upstream == "127.0.0.1:5000" else [f"--upstream {_upstream(upstream)}"]
+    words += [] if upstream == "127.0.0.1:5000" else [f"--upstream {upstream}"]
     return " ".join(words)

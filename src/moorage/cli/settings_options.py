@@ -9,11 +9,12 @@ from typing import Any, TypeVar
 
 import click
 
-from moorage.errors import ConfigurationError
+from moorage.errors import ConfigurationError, UserError
 from moorage.settings.classic import load_classic
 from moorage.settings.names import Leaf, options
 from moorage.settings.native import load_native
 from moorage.settings.origin import Loaded
+from moorage.tls.names import is_wildcard, parse_certificate_name
 
 T = TypeVar("T")
 
@@ -59,6 +60,17 @@ def chosen_settings(file: Path | None, config: Path | None, *, classic: bool, op
     if file is not None or classic:
         return load_classic(file, os.environ, given)
     return load_native(config, os.environ, given)
+
+
+def parse_domain(text: str) -> str:
+    """The name that `--domain` gives to a site or service, as it is stored. Raises UserError."""
+    try:
+        name = parse_certificate_name(text)
+    except ValueError as error:
+        raise UserError(f"--domain {text!r}: {error}") from None
+    if is_wildcard(name):
+        raise UserError(f"--domain {text!r}: clients need one name, not a wildcard")
+    return name
 
 
 def _option(leaf: Leaf) -> click.Option:

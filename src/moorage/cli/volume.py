@@ -74,6 +74,11 @@ class Volume:
                 " version"
             )
 
+    def require_tree(self) -> None:
+        """Raises UserError where the folder of images is not there."""
+        if not self.folders.tree.is_dir():
+            raise UserError(f"{self.folders.tree} is missing: is its disk mounted, and is it the server's --data?")
+
     def _require_file(self, path: Path) -> None:
         try:
             os.stat(path)
