@@ -54,14 +54,14 @@ def plan_for(program: Path, *, domain: str | None, listen: Sequence[str], data: 
     settings, warnings = _settings(text, domain, listen, data)
     if not settings.data.is_absolute():
         raise UserError(f"data in {CONFIG} is {settings.data}: a service needs an absolute path there")
-    _refuse_temporary([program, *_files(settings)])
-    _refuse_foreign_unit()
     homes = [path for path in (program, Path(sys.base_prefix), *_files(settings)) if _below(path, _HOMES)]
     if homes:
         warnings.append(
             f"{homes[0]} lies below a home directory, so the service may read those (ProtectHome=read-only)"
         )
     unit = render(Service(program, CONFIG, user, list(_writable(settings)), bool(homes), settings.http.drain_timeout))
+    _refuse_temporary([program, *_files(settings)])
+    _refuse_foreign_unit()
     warnings += _look_at_program(program)
     command, links = _command(program)
     steps: list[Step] = [
