@@ -13,7 +13,11 @@ from bench.tree import TICKS_PER_SECOND, Meter, Usage, settle
 
 @dataclass(frozen=True)
 class Scale:
-    """How much a run does: samples of about *seconds* each, and how large the lists are."""
+    """How much a run does: samples of about *seconds* each, and how large the lists are.
+
+    *tags* are put one by one; *listed_tags* and *repositories* are there before a case begins, put there without
+    requests where a registry's files are simple enough to be written (`bench.bulk`).
+    """
 
     rounds: int
     seconds: float
@@ -21,23 +25,36 @@ class Scale:
     repositories: int
     readers: int
     large_bytes: int
+    listed_tags: int = 10_000
+    referrers: int = 10_000
+    clients: int = 64
+
+
+class Cannot(Exception):
+    """A registry has not got what a case is about; the report gives the reason."""
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One measurement: *value* in the row's unit, *cpu* in its unit of processor time, None where it has none."""
+    """One measurement: *value* in the row's unit, *cpu* in its unit of processor time, None where it has none.
+
+    *beside* is what the first registry had in the same minute at the same rate, where every peer is measured at a
+    rate of its own.
+    """
 
     value: float
     cpu: float | None = None
     unexpected: int = 0
     usage: Usage | None = None
+    beside: float | None = None
 
 
 @dataclass(frozen=True)
 class Row:
     """One line of the table.
 
-    *wanted* and *wanted_cpu* are the design's targets: how many times better than distribution 3.1.1.
+    *wanted* and *wanted_cpu* are the design's targets: how many times better than distribution 3.1.1; *wanted_best*
+    and *wanted_best_cpu*, than the best of all peers.
     """
 
     name: str
@@ -46,6 +63,8 @@ class Row:
     cpu_unit: str = ""
     wanted: float | None = None
     wanted_cpu: float | None = None
+    wanted_best: float | None = None
+    wanted_best_cpu: float | None = None
 
 
 Samples = Mapping[str, Sample]
@@ -55,8 +74,10 @@ Samples = Mapping[str, Sample]
 class Case:
     """Something that is done to each registry in turn, round after round.
 
-    *run* gets the registry, the round's number and the scale, and returns a sample for each row by name. *prepare* is
-    done once for each registry beforehand. *rounds* limits how often a slow case is repeated.
+    *run* gets the registry, the round's number and the scale, and returns a sample for each row by name; it raises
+    Cannot for a registry that has not got what is asked. *prepare* is done once for each registry beforehand. *rounds*
+    limits how often a slow case is repeated, *weight* is its share of the run's time, and *durable* says that the
+    variants of peers that flush what they write take part too.
     """
 
     name: str
@@ -65,6 +86,8 @@ class Case:
     prepare: Callable[[Registry, Scale], None] | None = None
     mode: Mode = field(default=ANONYMOUS)
     rounds: int | None = None
+    weight: float = 1
+    durable: bool = False
 
 
 def measured(registry: Registry, work: Callable[[], Load], *, behind: bool = False) -> tuple[Load, Usage]:
