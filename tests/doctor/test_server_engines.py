@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import ipaddress
 import json
 import shutil
 from collections.abc import Callable, Iterator
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from moorage.doctor.client.target import Target, parse_target
+from moorage.doctor.engines.docker_daemon import look_at_daemon
 from moorage.doctor.engines.places import Places
 from moorage.doctor.engines.proxies import Proxies, proxy_for, without_password
 from moorage.doctor.engines.steps import look_at_engines
@@ -125,6 +127,24 @@ def test_exceptions_from_tls_are_told(places: Places, url: str, entry: str, said
     (Path(places.environment["PATH"]) / "podman").unlink()
 
     found = bad(looked(places, parse_target(url)))
+
+    assert [said in one.what for one in found] == ([True] if said else [])
+
+
+@pytest.mark.parametrize(
+    ("address", "entry", "said"),
+    [
+        ("127.0.0.1", "other.lan:5000", ""),
+        ("10.1.2.3", "10.0.0.0/8", "Docker speaks plain HTTP to registry.lan:5000"),
+        ("10.1.2.3", "192.168.0.0/16", "accepts that from loopback alone"),
+    ],
+)
+def test_docker_judges_a_name_by_its_address(places: Places, address: str, entry: str, said: str) -> None:
+    """Plain HTTP goes to a name that leads to this machine, or into a network that is excepted."""
+    daemon(places, **{"insecure-registries": [entry]})
+
+    target = parse_target("http://registry.lan:5000")
+    found = bad(list(look_at_daemon(target, places, [ipaddress.ip_address(address)])))
 
     assert [said in one.what for one in found] == ([True] if said else [])
 

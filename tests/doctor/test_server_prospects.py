@@ -269,7 +269,7 @@ def test_a_caa_record_that_forbids_is_found_on_the_way_up(outlook: Outlook, dns:
     one = only(looked(outlook))
 
     assert one.what == f"CAA records of {domain} allow letsencrypt.org, and the authority is pebble.test"
-    assert one.remedy == (f'{domain}. IN CAA 0 issue "pebble.test"    (a record to add to the zone)',)
+    assert one.remedy == (f'{domain}. IN CAA 0 issue "pebble.test"    ; a record to add to the zone',)
 
 
 @pytest.mark.parametrize(

@@ -105,7 +105,7 @@ def _judge_client(certificate: Path, key: Path, engine: str) -> Iterator[Finding
             f"{engine} refuses every request: `missing key {key.name} for client certificate {certificate.name}`. An"
             " authority's file has to end in .crt.",
             f"sudo mv {shlex.quote(str(certificate))} {shlex.quote(str(certificate.with_suffix('.crt')))}"
-            "    (if it is the authority's)",
+            "    # if it is the authority's",
             path=str(certificate),
         )
         return

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -14,12 +14,14 @@ from moorage.doctor.engines.proxies import look_at_proxies
 from moorage.doctor.finding import Finding, ok, warning, wrong
 from moorage.doctor.processes import started
 
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
 _COARSE: Final = 2.0
 _RELOAD: Final = "sudo systemctl reload docker"
 
 
-def look_at_daemon(target: Target, places: Places) -> Iterator[Finding]:
-    """Everything about Docker's engine on this machine and *target*."""
+def look_at_daemon(target: Target, places: Places, addresses: Collection[Address] = ()) -> Iterator[Finding]:
+    """Everything about Docker's engine on this machine and *target*, whose name leads to *addresses* here."""
     path = places.daemon_file
     read = read_json(
         path, "Docker's engine does not start with it (`unable to configure the Docker daemon with file`)."
@@ -30,7 +32,7 @@ def look_at_daemon(target: Target, places: Places) -> Iterator[Finding]:
     configured = read or {}
     if read:
         yield from _in_force(path)
-    yield from _insecure(target, configured, path)
+    yield from _insecure(target, addresses, configured, path)
     yield from _mirrors(target, configured, path)
     yield from look_at_proxies(target, places, configured)
 
@@ -50,17 +52,19 @@ def _in_force(path: Path) -> Iterator[Finding]:
         )
 
 
-def _insecure(target: Target, configured: Mapping[str, object], path: Path) -> Iterator[Finding]:
+def _insecure(
+    target: Target, addresses: Collection[Address], configured: Mapping[str, object], path: Path
+) -> Iterator[Finding]:
     entries = _texts(configured.get("insecure-registries"))
-    matching = [entry for entry in entries if _is_for(entry, target)]
-    loopback = target.host == "localhost" or (target.address is not None and target.address.is_loopback)
+    matching = [entry for entry in entries if _is_for(entry, target, addresses)]
+    loopback = target.host == "localhost" or any(address.is_loopback for address in addresses)
     where = line_of(path, "insecure-registries")
     if matching and target.tls:
         yield warning(
             f"{where}: insecure-registries has {matching[0]}: Docker verifies no certificate of {target.authority}",
             "Whoever is on the way can read passwords and change images: the engine even falls back to plain HTTP. With"
             " a certificate that clients trust the entry is not needed.",
-            f"sudo nano {path}    (remove the entry)",
+            f"sudo nano {path}    # remove the entry",
             _RELOAD,
             path=str(path),
         )
@@ -68,7 +72,7 @@ def _insecure(target: Target, configured: Mapping[str, object], path: Path) -> I
         yield warning(
             f"{where}: insecure-registries has {matching[0]}: Docker speaks plain HTTP to {target.authority}",
             "It works, and passwords travel in the clear.",
-            "moorage serve --listen :443 --domain NAME ...    (a certificate by itself)",
+            "moorage serve --listen :443 --domain NAME ...    # a certificate by itself",
             path=str(path),
         )
     elif not target.tls and not loopback:
@@ -77,8 +81,8 @@ def _insecure(target: Target, configured: Mapping[str, object], path: Path) -> I
         yield wrong(
             f"{target.authority} speaks plain HTTP, and Docker on this machine accepts that from loopback alone",
             f"It says `http: server gave HTTP response to HTTPS client`.{hint} Better than an exception is TLS.",
-            "moorage serve --listen :443 --domain NAME ...    (or --tls-name NAME, without a public name)",
-            f'{{"insecure-registries": ["{target.authority}"]}}    (in {path}; then: {_RELOAD})',
+            "moorage serve --listen :443 --domain NAME ...    # or --tls-name NAME, without a public name",
+            f'{{"insecure-registries": ["{target.authority}"]}}    # in {path}; then: {_RELOAD}',
             path=str(path),
         )
     for entry in entries:
@@ -97,15 +101,16 @@ def _mirrors(target: Target, configured: Mapping[str, object], path: Path) -> It
             )
 
 
-def _is_for(entry: str, target: Target) -> bool:
-    """As the engine compares: host and port together, or a network that the address is in."""
+def _is_for(entry: str, target: Target, addresses: Collection[Address]) -> bool:
+    """As the engine compares: host and port together, or a network that one of the name's addresses is in."""
     text = _bare(entry)
     if text == target.authority:
         return True
     try:
-        return target.address is not None and target.address in ipaddress.ip_network(text, strict=False)
+        network = ipaddress.ip_network(text, strict=False)
     except ValueError:
         return False
+    return any(address in network for address in addresses)
 
 
 def _bare(entry: str) -> str:

@@ -63,7 +63,7 @@ def _helper(target: Target, places: Places, path: Path, config: Mapping[str, obj
             f"{where}: {key} names {name}, and there is no program {_PREFIX}{name}",
             "`docker login` and every pull say `error getting credentials - err: exec: executable file not found in"
             " $PATH`. Docker Desktop leaves that behind when it is removed, and WSL without it.",
-            f"nano {shlex.quote(str(path))}    (remove the line {key}; then: docker login {target.authority})",
+            f"nano {shlex.quote(str(path))}    # remove the line {key}; then: docker login {target.authority}",
             path=str(path),
         )
         return
@@ -73,7 +73,7 @@ def _helper(target: Target, places: Places, path: Path, config: Mapping[str, obj
             f"{where}: {_PREFIX}{name} does not work here: {said}",
             "`docker login` says `error storing credentials`. Keyrings need somebody who is logged in to a desktop, and"
             " pass needs `pass init`.",
-            f"nano {shlex.quote(str(path))}    (remove the line {key}; then: docker login {target.authority})",
+            f"nano {shlex.quote(str(path))}    # remove the line {key}; then: docker login {target.authority}",
             path=str(path),
         )
 
@@ -136,13 +136,13 @@ def _others(target: Target, places: Places, mine: Mapping[str, object]) -> Itera
                 f"{path}: {name} is logged in to {target.authority}, and root is not",
                 "`sudo docker` reads root's logins: `no basic auth credentials`.",
                 f"sudo docker login {target.authority}",
-                f"sudo usermod -aG docker {name}    (then log in anew, and docker needs no sudo)",
+                f"sudo usermod -aG docker {name}    # then log in anew, and docker needs no sudo",
             )
         elif have and not has:
             yield warning(
                 f"{places.docker_home / 'config.json'}: root is logged in to {target.authority}, and {name} is not",
                 "Whoever logged in with `sudo docker login` has to push and pull with sudo as well.",
-                f"docker login {target.authority}    (as {name})",
+                f"docker login {target.authority}    # as {name}",
             )
 
 

@@ -47,7 +47,7 @@ def look_at_registries(target: Target, places: Places) -> Iterator[Finding]:
         yield wrong(
             f"{target.authority} speaks plain HTTP, and podman on this machine is not told to accept that",
             "It says `http: server gave HTTP response to HTTPS client`.",
-            "moorage serve --listen :443 --domain NAME ...    (or --tls-name NAME, without a public name)",
+            "moorage serve --listen :443 --domain NAME ...    # or --tls-name NAME, without a public name",
             f"podman pull --tls-verify=false {target.authority}/IMAGE",
         )
 

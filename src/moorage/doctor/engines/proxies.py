@@ -52,7 +52,7 @@ def look_at_proxies(target: Target, places: Places, configured: Mapping[str, obj
         f"Docker's engine goes to {target.authority} through the proxy {shown} ({found.where})",
         "A proxy that leads to the internet does not know machines inside: `i/o timeout`, 502 or 503, although curl"
         " on this machine works, which has other settings.",
-        f'Environment="NO_PROXY={exceptions}"    (below [Service] in {_DROP_IN})',
+        f'Environment="NO_PROXY={exceptions}"    # below [Service] in {_DROP_IN}',
         "sudo systemctl daemon-reload && sudo systemctl restart docker",
         proxy=shown,
     )

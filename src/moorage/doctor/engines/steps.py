@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import ipaddress
+import socket
 from collections.abc import AsyncIterator
 
 from moorage.doctor.client.target import Target
 from moorage.doctor.engines.certs_folders import look_at_certs_folders
-from moorage.doctor.engines.docker_daemon import look_at_daemon
+from moorage.doctor.engines.docker_daemon import Address, look_at_daemon
 from moorage.doctor.engines.logins import look_at_logins
 from moorage.doctor.engines.places import Places, here
 from moorage.doctor.engines.podman import look_at_registries
@@ -32,7 +35,7 @@ async def look_at_engines(target: Target, places: Places, timeout: float = _SECO
         return
     said = False
     if places.docker:
-        for finding in look_at_daemon(target, places):
+        for finding in look_at_daemon(target, places, await _addresses(target, timeout)):
             said = True
             yield finding
     async for finding in look_at_certs_folders(target, places, timeout):
@@ -50,3 +53,13 @@ async def look_at_engines(target: Target, places: Places, timeout: float = _SECO
         yield ok(
             f"nothing in the configuration of {names} concerns {target.authority}: no login, no exception, no proxy"
         )
+
+
+async def _addresses(target: Target, timeout: float) -> list[Address]:
+    """Where the system says the host is, as the engine asks it; nowhere if it does not know the name."""
+    try:
+        async with asyncio.timeout(timeout):
+            found = await asyncio.get_running_loop().getaddrinfo(target.host, None, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
+        return []
+    return [ipaddress.ip_address(str(address[0]).partition("%")[0]) for *_, address in found]

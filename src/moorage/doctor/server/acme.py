@@ -90,7 +90,7 @@ def judge_state(
         f"Until it succeeds {'the certificate before' if has else 'a private certificate'} is shown; {when}.{held}"
     )
     remedies = [last.remedy] if last.remedy else []
-    remedies.append(f"moorage cert obtain --dry-run {domain}    (tries it at the staging server, which counts nothing)")
+    remedies.append(f"moorage cert obtain --dry-run {domain}    # tries it at the staging server, which counts nothing")
     make = warning if has else wrong
     yield make(what, meaning, *remedies, kind=last.kind, failures=known.failures, next=step.at)
 
@@ -129,7 +129,7 @@ def _judge_offer(settings: Settings, meta: dict[str, Any], host: str) -> Iterato
         yield wrong(
             f"{host} wants an external account binding, and acme.eab_key_id is not set",
             "It makes no account without one.",
-            "moorage serve --acme-eab-key-id ID --acme-eab-hmac-key KEY ...    (both from the authority)",
+            "moorage serve --acme-eab-key-id ID --acme-eab-hmac-key KEY ...    # both from the authority",
         )
     profiles = meta.get("profiles")
     offered = tuple(str(name) for name in profiles) if isinstance(profiles, dict) else ()

@@ -95,7 +95,7 @@ def judge(name: str, found: Records, identities: Sequence[str], challenge: str) 
         yield wrong(
             f"CAA records of {found.domain} allow {shown}, and the authority is {' or '.join(identities)}",
             f"It refuses to issue for {name}: `urn:ietf:params:acme:error:caa`.",
-            f'{found.domain}. IN CAA 0 {tag} "{identities[0]}"    (a record to add to the zone)',
+            f'{found.domain}. IN CAA 0 {tag} "{identities[0]}"    ; a record to add to the zone',
             domain=found.domain,
         )
     elif not any(_permits(value, challenge) for value in allowed):

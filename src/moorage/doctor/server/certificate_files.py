@@ -178,7 +178,7 @@ def _judge_names(leaf: CertificateFacts, settings: Settings) -> Iterator[Finding
                 + (" or that it doesn't contain any IP SANs." if is_address(host) else "."),
                 f"sudo certbot certonly -d {host} ..."
                 if not is_address(host)
-                else "moorage serve --tls-name ADDRESS ...    (in place of --tls-certificate: a private authority)",
+                else "moorage serve --tls-name ADDRESS ...    # in place of --tls-certificate: a private authority",
                 names=list(leaf.names),
                 host=host,
             )

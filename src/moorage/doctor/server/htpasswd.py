@@ -108,7 +108,7 @@ def _a_folder(path: Path) -> Finding:
         f"{path} is a folder, and not a file",
         "Docker makes a folder where the file that -v names is missing on the host. Remove it, make the file, and make"
         " the container anew; in the container's view the folder stays until then.",
-        f"sudo rmdir {place}    (on the host: the path before the colon of -v)",
+        f"sudo rmdir {place}    # on the host: the path before the colon of -v",
         command(str(path), "USER").replace(" -B ", " -Bc "),
         f'docker run -v "$PWD/{path.name}:{path}:ro" ...',
         blocks=True,
@@ -177,7 +177,7 @@ def _judge_lines(lines: _Lines, path: Path) -> Iterator[Finding]:
         yield wrong(
             f"{path}:{number}: {why}",
             "One such line and the server takes nothing from the file: it does not start, or keeps the users it knew.",
-            f"sed -i '{number}d' {quoted}    (removes the line)",
+            f"sed -i '{number}d' {quoted}    # removes the line",
             line=number,
             path=str(path),
         )
@@ -185,7 +185,7 @@ def _judge_lines(lines: _Lines, path: Path) -> Iterator[Finding]:
         yield warning(
             f"{path}:{number}: user {excerpt(name)} stands on line {before} already",
             "The later line counts; nginx and Apache take the first, and so another password.",
-            f"sed -i '{before}d' {quoted}    (removes the earlier line)",
+            f"sed -i '{before}d' {quoted}    # removes the earlier line",
             line=number,
             path=str(path),
         )

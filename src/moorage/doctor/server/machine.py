@@ -61,7 +61,7 @@ def look_at_clock(witnesses: Iterable[Path]) -> Iterator[Finding]:
             "nothing keeps the clock right: the kernel says that it is not synchronised",
             "A clock that drifts makes certificates `expired or not yet valid`, first in the eyes of this server, and"
             " stops renewals.",
-            "sudo timedatectl set-ntp true    (or: sudo apt install chrony)",
+            "sudo timedatectl set-ntp true    # or: sudo apt install chrony",
         )
         return
     kept = "it is kept synchronised" if _synchronised() else "nothing contradicts it"
@@ -108,7 +108,7 @@ def look_at_limits(running: Running) -> Iterator[Finding]:
         yield warning(
             f"the server may open {files} files at most",
             "Each connection is one, each blob on its way another; beyond that new clients wait until they give up.",
-            "LimitNOFILE=65536    (in the [Service] section of the systemd unit)",
+            "LimitNOFILE=65536    # in the [Service] section of the systemd unit",
             "docker run --ulimit nofile=65536 ...",
             files=files,
         )

@@ -133,9 +133,9 @@ def _judge_listener(
 
 def _stop(stranger: Process, port: int) -> tuple[str, ...]:
     if stranger.name == "docker-proxy":
-        return (f"docker ps --filter publish={port}    (then: docker stop NAME)",)
+        return (f"docker ps --filter publish={port}    # then: docker stop NAME",)
     if stranger.name in {"nginx", "apache2", "httpd", "caddy", "haproxy", "traefik"}:
-        return (f"sudo systemctl stop {stranger.name}    (or let it be the proxy: docs/how-to/nginx.md)",)
+        return (f"sudo systemctl stop {stranger.name}    # or let it be the proxy: docs/how-to/nginx.md",)
     return (f"kill {stranger.pid}", f"moorage serve --listen 127.0.0.1:{port + 1 if port < 65535 else 5000} ...")
 
 
@@ -146,7 +146,7 @@ def _nobody(setting: str, address: TcpAddress, running: Running, sockets: Socket
     return wrong(
         f"{address} ({setting}): nobody listens there, although a server runs ({who})",
         f"{elsewhere} It was started with other settings, or runs in a container, whose published port counts.",
-        "moorage config    (shows the settings of this command: are they the server's?)",
+        "moorage config    # shows the settings of this command: are they the server's?",
         f"sudo ss -ltnp | grep {shlex.quote('pid=' + str(running.process.pid) if running.process else 'moorage')}",
         port=address.port,
     )
@@ -216,9 +216,9 @@ def _judge_low_port(setting: str, address: TcpAddress, user: Account, *, optiona
         return
     what = f"{address} ({setting}): {user.name} may not listen on a port below {first}"
     remedies = (
-        "AmbientCapabilities=CAP_NET_BIND_SERVICE    (in the [Service] section of the systemd unit)",
+        "AmbientCapabilities=CAP_NET_BIND_SERVICE    # in the [Service] section of the systemd unit",
         f"sudo setcap cap_net_bind_service=+ep {shlex.quote(os.path.realpath(sys.executable))}",
-        f"docker run -p {address.port}:5000 ...    (in a container the port inside may be any)",
+        f"docker run -p {address.port}:5000 ...    # in a container the port inside may be any",
     )
     if optional:
         yield ok(f"{what}; the server starts without it, and then nothing redirects to https", port=address.port)
@@ -276,7 +276,7 @@ def _judge_unix(address: UnixAddress, running: Running) -> Iterator[Finding]:
             yield wrong(
                 f"{address}: there is no folder {path.parent}",
                 "The server does not start. /run is emptied by every reboot.",
-                f"RuntimeDirectory={path.parent.name}    (in the [Service] section of the systemd unit)",
+                f"RuntimeDirectory={path.parent.name}    # in the [Service] section of the systemd unit",
             )
         return
     except OSError as error:
@@ -301,9 +301,9 @@ def _judge_plaintext(settings: Settings) -> Iterator[Finding]:
         f"{where} can be reached from other machines without TLS",
         "Passwords travel in the clear, and Docker says `http: server gave HTTP response to HTTPS client`. Where a"
         " proxy speaks TLS in front, say so by its address, and let nobody else in.",
-        "moorage serve --listen :443 --domain NAME ...    (a public name)",
-        "moorage serve --listen :443 --tls-name NAME ...    (none)",
-        "http.external_url: https://NAME    (a proxy speaks TLS)",
+        "moorage serve --listen :443 --domain NAME ...    # a public name",
+        "moorage serve --listen :443 --tls-name NAME ...    # none",
+        "http.external_url: https://NAME    # a proxy speaks TLS",
     )
 
 

@@ -63,13 +63,13 @@ def _judge_authority(one: CertificateFacts, now: int) -> Iterator[Finding]:
         yield wrong(
             f"{said} {trouble}",
             "Clients that trust only this one say `x509: certificate has expired or is not yet valid`.",
-            "moorage trust --help    (how clients get the new one)",
+            "moorage trust --help    # how clients get the new one",
         )
     elif one.not_after - now < _SOON:
         yield warning(
             f"{said} ends on {day(one.not_after)}",
             "Its successor is made in time, beside it; every client has to trust that one too before this one ends.",
-            "moorage trust --help    (how clients get the new one)",
+            "moorage trust --help    # how clients get the new one",
         )
     else:
         yield ok(f"{said}, until {day(one.not_after)}", fingerprint=one.fingerprint, not_after=one.not_after)

@@ -93,7 +93,7 @@ def judge_names(domain: str, told: Sequence[Told]) -> Iterator[Finding]:
         yield wrong(
             f"{domain} {missing}, says {', '.join(str(one.server) for one in empty)}",
             "The authority will say `urn:ietf:params:acme:error:dns`. Is it spelled right, and is the record there?",
-            f"{domain}. IN A ADDRESS-OF-THIS-SERVER    (a record to add to the zone)",
+            f"{domain}. IN A ADDRESS-OF-THIS-SERVER    ; a record to add to the zone",
             f"dig {domain} A; dig {domain} AAAA",
             domain=domain,
         )
@@ -135,7 +135,7 @@ def judge_addresses(domain: str, addresses: Sequence[Address], *, public: bool) 
                 " http-01 fails although all is well by IPv4."
                 if record == "AAAA"
                 else "The name leads to another machine, unless that one passes everything on.",
-                f"dig {domain} {record}    (correct or remove the record)",
+                f"dig {domain} {record}    # correct or remove the record",
                 domain=domain,
                 address=address,
             )
@@ -191,7 +191,7 @@ def _closed(domain: str, address: Address, port: int, error: OSError) -> Finding
         f"{domain}: port {port} of {address} {what}, seen from here",
         "Many routers do not let a machine come back to itself by its public address; whether the internet can come in"
         " is seen only from outside. The authority will say `connection` if it cannot.",
-        f"curl -v http://{domain}/.well-known/acme-challenge/x    (from a phone's network: 404 by moorage is right)",
+        f"curl -v http://{domain}/.well-known/acme-challenge/x    # from a phone's network: 404 by moorage is right",
         domain=domain,
         address=address,
     )
@@ -205,7 +205,7 @@ def _somebody_else(domain: str, address: Address, answer: Answer) -> Finding:
             f"{domain}: at {address} a challenge is redirected to {target[:120]} ({said})",
             "Another server or a login page is before this one. An authority follows to the same path on 80 or 443"
             " alone, and the answer has to be there.",
-            f"location {_CHALLENGES} {{ proxy_pass http://127.0.0.1:PORT; }}    (nginx: before any redirect)",
+            f"location {_CHALLENGES} {{ proxy_pass http://127.0.0.1:PORT; }}    # nginx: before any redirect",
             domain=domain,
             address=address,
         )
@@ -214,7 +214,7 @@ def _somebody_else(domain: str, address: Address, answer: Answer) -> Finding:
         "The authority will say `unauthorized`: the record leads to another machine, or another server on this one has"
         " port 80.",
         "sudo ss -ltnp 'sport = :80'",
-        f"location {_CHALLENGES} {{ proxy_pass http://127.0.0.1:PORT; }}    (nginx, if it is to stay in front)",
+        f"location {_CHALLENGES} {{ proxy_pass http://127.0.0.1:PORT; }}    # nginx, if it is to stay in front",
         domain=domain,
         address=address,
         status=answer.status,

@@ -146,7 +146,7 @@ def _changed_since(running: Running, loaded: Loaded) -> Iterator[Finding]:
             yield warning(
                 f"{source} was changed after the server was started",
                 "Settings are read at the start alone: what was changed is not in force.",
-                f"moorage config --config {shlex.quote(source)}    (shows what will be)",
+                f"moorage config --config {shlex.quote(source)}    # shows what will be",
                 "sudo systemctl restart moorage",
                 path=source,
             )

@@ -47,8 +47,8 @@ async def look_at_served(settings: Settings, leaf: CertificateFacts, path: Path)
         f"{line.address}:{line.port} shows another certificate than {path} has",
         "It was renewed, and the server sees the old file: a file mounted by itself into a container stays the old one,"
         " and one that cannot be used is not put in force (the log says why). Or another program answers there.",
-        "journalctl -u moorage | grep -i certificate | tail    (or: docker logs NAME)",
-        "docker restart NAME    (and mount the folder, not the file)",
+        "journalctl -u moorage | grep -i certificate | tail    # or: docker logs NAME",
+        "docker restart NAME    # and mount the folder, not the file",
         path=str(path),
     )
 

@@ -80,7 +80,7 @@ def _unheeded(loaded: Loaded) -> Iterator[Finding]:
                 "moorage serve --classic",
             )
         else:
-            yield warning(sentence, "It has no effect.", "moorage config    (shows what is in force, and from where)")
+            yield warning(sentence, "It has no effect.", "moorage config    # shows what is in force, and from where")
 
 
 def _readable_secrets(loaded: Loaded) -> Iterator[Finding]:
