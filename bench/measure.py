@@ -10,13 +10,17 @@ from bench.drivers import Load
 from bench.registries import ANONYMOUS, Mode, Registry
 from bench.tree import TICKS_PER_SECOND, Meter, Usage, settle
 
+# The smallest run that has a case: `make bench-quick`, `make bench`, `make bench-full`.
+QUICK, USUAL, FULL = range(3)
+
 
 @dataclass(frozen=True)
 class Scale:
     """How much a run does: samples of about *seconds* each, and how large the lists are.
 
     *tags* are put one by one; *listed_tags* and *repositories* are there before a case begins, put there without
-    requests where a registry's files are simple enough to be written (`bench.bulk`).
+    requests where a registry's files are simple enough to be written (`bench.bulk`). *requests* are made by the case
+    that looks for growth, *clients* pull at once in a storm.
     """
 
     rounds: int
@@ -28,6 +32,7 @@ class Scale:
     listed_tags: int = 10_000
     referrers: int = 10_000
     clients: int = 64
+    requests: int = 4000
 
 
 class Cannot(Exception):
@@ -77,7 +82,8 @@ class Case:
     *run* gets the registry, the round's number and the scale, and returns a sample for each row by name; it raises
     Cannot for a registry that has not got what is asked. *prepare* is done once for each registry beforehand. *rounds*
     limits how often a slow case is repeated, *weight* is its share of the run's time, and *durable* says that the
-    variants of peers that flush what they write take part too.
+    variants of peers that flush what they write take part too. *level* is the smallest run that has it, unless it is
+    asked for by name.
     """
 
     name: str
@@ -88,6 +94,7 @@ class Case:
     rounds: int | None = None
     weight: float = 1
     durable: bool = False
+    level: int = QUICK
 
 
 def measured(registry: Registry, work: Callable[[], Load], *, behind: bool = False) -> tuple[Load, Usage]:

@@ -6,9 +6,11 @@ import time
 
 from bench.cases.seed import MEDIUM, REPOSITORY, SMALL
 from bench.content import Blob
-from bench.drivers import Load, exchange, request, wrk
+from bench.drivers import Load, request
 from bench.measure import Case, Row, Samples, Scale, bandwidth, measured, rate
 from bench.registries import ANONYMOUS, TLS, Mode, Registry
+from bench.transfers import exchange
+from bench.wrk import wrk
 
 
 def _small(name: str, blob: Blob, wanted: float | None, mode: Mode, connections: int = 16) -> Case:

@@ -8,10 +8,11 @@ import time
 from contextlib import ExitStack
 
 from bench.cases.seed import REPOSITORY
-from bench.drivers import request, wrk
+from bench.drivers import request
 from bench.measure import Case, Row, Sample, Samples, Scale
 from bench.registries import ANONYMOUS, COST_10, ROOT, TLS, Mode, Registry
 from bench.tree import pss_bytes
+from bench.wrk import wrk
 
 _IDLE, _START = "idle memory", "start to first answer"
 _BESIDE, _KEPT = "logged-in client beside 32 that guess", "share of its throughput that it keeps"

@@ -7,9 +7,12 @@ import time
 
 from bench.cases.seed import push_image, shares
 from bench.content import MANIFEST, Image, small_image
-from bench.drivers import Load, Script, exchange, request, run_scripts, wrk
+from bench.drivers import Load, request
 from bench.measure import Case, Row, Sample, Samples, Scale, measured
 from bench.registries import Registry
+from bench.scripts import Script, run_scripts
+from bench.transfers import exchange
+from bench.wrk import wrk
 
 _PUT, _PAGE, _DELETE, _CATALOG = "tag PUT", "tags page of 100", "delete of a manifest with all its tags", "catalog page"
 

@@ -9,9 +9,11 @@ from collections.abc import Callable, Sequence
 from bench import content
 from bench.cases.seed import push_image
 from bench.content import small_image
-from bench.drivers import Load, Script, exchange, request, run_scripts, send_chunked, send_pieces, target_of
+from bench.drivers import Load, request, target_of
 from bench.measure import Case, Row, Sample, Samples, Scale, bandwidth, measured
 from bench.registries import Registry
+from bench.scripts import Script, run_scripts
+from bench.transfers import exchange, send_chunked, send_pieces
 from bench.tree import touch_memory
 
 _CLIENTS = 8

@@ -7,9 +7,10 @@ from collections.abc import Iterator
 
 from bench import content
 from bench.content import INDEX, MANIFEST, Blob, Image, make_blob, usual_image
-from bench.drivers import Script, request, run_scripts, target_of
+from bench.drivers import request, target_of
 from bench.measure import Scale
 from bench.registries import Registry
+from bench.scripts import Script, run_scripts
 
 REPOSITORY = "bench/usual"
 SMALL = make_blob(4096, "small")

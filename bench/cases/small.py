@@ -6,9 +6,10 @@ from collections.abc import Callable
 
 from bench.cases.seed import REPOSITORY
 from bench.content import usual_image
-from bench.drivers import Load, ab_head, wrk
+from bench.drivers import Load
 from bench.measure import Case, Row, Samples, Scale, measured, rate
 from bench.registries import ANONYMOUS, COST_5, COST_10, Mode, Registry
+from bench.wrk import ab_head, wrk
 
 _BY_TAG = f"/v2/{REPOSITORY}/manifests/latest"
 _BY_DIGEST = f"/v2/{REPOSITORY}/manifests/{usual_image().manifest.digest}"
