@@ -200,7 +200,7 @@ def test_an_address_gets_its_certificate(pebble: Pebble, tmp_path: Path) -> None
 
 LOST = ("/order-plz", "/certZ")
 """The answers that a killed server never sees: its order's URL, and its certificate. It is not killed while the
-authority looks for the answer to a challenge: nobody gives one then, and an order that has failed is of no use again."""
+authority looks for the answer to a challenge: nobody gives one then, and an order that failed is of no use again."""
 
 
 def test_a_killed_server_orders_nothing_twice(pebble: Pebble, tmp_path: Path) -> None:
