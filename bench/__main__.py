@@ -9,58 +9,102 @@ import resource
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
-from datetime import UTC, datetime
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+from bench import documentation
 from bench.cases import CASES
-from bench.measure import Case, Scale
-from bench.registries import PEERS, ROOT, Moorage, Registry, make_peer
+from bench.measure import FULL, QUICK, USUAL, Case, Scale
+from bench.peers import PEERS, make_peer
+from bench.picture import picture
+from bench.registries import ROOT, Moorage, Registry
 from bench.report import as_json, as_markdown
 from bench.runner import run
 
-QUICK = Scale(rounds=3, seconds=1, tags=2000, repositories=500, readers=100, large_bytes=512 << 20)
-FULL = Scale(rounds=7, seconds=3, tags=10_000, repositories=5000, readers=500, large_bytes=512 << 20)
-_RESULTS = ROOT / "bench" / "results"
+# The three runs: how much each does, in how many minutes, and beside whom.
+SCALES = {
+    QUICK: Scale(rounds=3, seconds=1, tags=2000, repositories=500, readers=100, large_bytes=512 << 20),
+    USUAL: Scale(
+        rounds=5,
+        seconds=1.5,
+        tags=2000,
+        repositories=100_000,
+        readers=1000,
+        large_bytes=512 << 20,
+        listed_tags=100_000,
+        requests=20_000,
+    ),
+    FULL: Scale(
+        rounds=7,
+        seconds=3,
+        tags=10_000,
+        repositories=1_000_000,
+        readers=1000,
+        large_bytes=512 << 20,
+        listed_tags=1_000_000,
+        requests=1_000_000,
+    ),
+}
+MINUTES = {QUICK: 3.0, USUAL: 29.0, FULL: None}
+RIVALS = {QUICK: "distribution3", USUAL: ",".join(kind for kind in PEERS if kind != "angos-fsync"), FULL: "none"}
+_OUT = ROOT / "bench" / "out"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure, and print the report."""
+    """Measure, print the report, and write it down."""
     options = _parser().parse_args(arguments)
-    cases = _choose(options.only)
+    cases = _choose(options.only, options.level)
     if options.list:
         print("\n".join(f"{row.name}  [{case.mode.name}]" for case in cases for row in case.rows))
         return 0
     if not cases:
         print("bench: no case has such a name; --list shows them", file=sys.stderr)
         return 2
-    scale = _scale(options)
+    scale, minutes = _scale(options), options.minutes or MINUTES[options.level]
     files, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(files, min(most, 65536)), most))
-    with tempfile.TemporaryDirectory(prefix="moorage-bench-", dir=options.folder) as folder:
+    with tempfile.TemporaryDirectory(prefix="moorage-bench-", dir=options.folder, ignore_cleanup_errors=True) as folder:
         registries = _registries(options, Path(folder))
-        results = run(cases, registries, scale, options.patience)
-        report = as_markdown(results, registries, scale)
-        print(report)
-        if options.keep:
-            _keep(report, as_json(results, registries, scale))
+        results = run(cases, registries, scale, options.patience, 60 * minutes if minutes else None)
+        kept = json.loads(json.dumps(as_json(results, registries, scale)))
+    report = as_markdown(kept)
+    print(report)
+    _write(_OUT, "latest", report, kept)
+    if options.keep:
+        _write(documentation.RESULTS, options.keep, report, kept)
+        if options.keep == documentation.LATEST.stem:
+            documentation.main()
     return 1 if results.failures else 0
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="about three minutes (the default)")
-    parser.add_argument("--full", action="store_true", help="longer rounds, more of them, larger lists")
+    level = parser.add_mutually_exclusive_group()
+    for name, value, what in (
+        ("--quick", QUICK, "about three minutes, the cases that matter most (the default)"),
+        ("--usual", USUAL, "about half an hour: every case, lists of 100,000"),
+        ("--full", FULL, "longer rounds, lists of a million, without peers unless they are named"),
+    ):
+        level.add_argument(name, dest="level", action="store_const", const=value, help=what)
+    parser.set_defaults(level=QUICK)
     parser.add_argument("--only", action="append", default=[], metavar="TEXT", help="cases whose name holds TEXT")
     parser.add_argument("--list", action="store_true", help="name the cases and end")
+    parser.add_argument("--peers", help=f"of {','.join(PEERS)}, or none; one not found is left out")
     parser.add_argument(
-        "--peers", default="distribution3", help=f"of {','.join(PEERS)}, or none; one not found is left out"
+        "--program", action="append", default=[], metavar="NAME=PATH", help="where a peer is: zot=/opt/zot, angos=..."
     )
     parser.add_argument(
         "--against", action="append", default=[], metavar="REVISION", help="a commit, or a checkout's folder, as a peer"
     )
     parser.add_argument("--access-log", action="store_true", help="let Moorage keep its access log, as by default")
-    parser.add_argument("--keep", action="store_true", help="write the report and the JSON file below bench/results")
+    parser.add_argument(
+        "--keep",
+        nargs="?",
+        const=documentation.LATEST.stem,
+        metavar="NAME",
+        help="write report, JSON and picture below bench/results, and the documentation's table from them",
+    )
     parser.add_argument(
         "--folder", help="where the registries keep their data; the default is the system's for temporary files"
     )
@@ -71,43 +115,43 @@ def _parser() -> argparse.ArgumentParser:
         metavar="SECONDS",
         help="wait so long for a quiet machine before each sample",
     )
-    for name in ("rounds", "seconds", "tags", "repositories", "readers"):
-        parser.add_argument(f"--{name}", type=int, help="instead of what --quick or --full says")
+    parser.add_argument("--minutes", type=float, help="how long the run may take, instead of what its size says")
+    parser.add_argument("--seconds", type=float, help="of a sample, instead of what the run's size says")
+    for name in ("rounds", "tags", "repositories", "readers", "listed-tags", "referrers", "clients", "requests"):
+        parser.add_argument(f"--{name}", type=int, help="instead of what the run's size says")
     parser.add_argument("--large-mib", type=int, help="the size of the large blob instead of 512")
     return parser
 
 
-def _choose(texts: Sequence[str]) -> list[Case]:
+def _choose(texts: Sequence[str], level: int) -> list[Case]:
     def wanted(case: Case) -> bool:
         names = [case.name, *(row.name for row in case.rows)]
-        return not texts or any(text.lower() in name.lower() for text in texts for name in names)
+        return any(text.lower() in name.lower() for text in texts for name in names)
 
-    return [case for case in CASES if wanted(case)]
+    return [case for case in CASES if (wanted(case) if texts else case.level <= level)]
 
 
 def _scale(options: argparse.Namespace) -> Scale:
-    base = FULL if options.full else QUICK
-    return Scale(
-        rounds=options.rounds or base.rounds,
-        seconds=options.seconds or base.seconds,
-        tags=options.tags or base.tags,
-        repositories=options.repositories or base.repositories,
-        readers=options.readers or base.readers,
-        large_bytes=options.large_mib << 20 if options.large_mib else base.large_bytes,
-    )
+    values = vars(SCALES[options.level]) | {
+        name: value for name in Scale.__dataclass_fields__ if (value := getattr(options, name, None)) is not None
+    }
+    if options.large_mib:
+        values["large_bytes"] = options.large_mib << 20
+    return Scale(**values)
 
 
 def _registries(options: argparse.Namespace, folder: Path) -> list[Registry]:
     registries: list[Registry] = [Moorage(folder / "moorage", access=options.access_log)]
     registries += [_earlier(folder, revision, access=options.access_log) for revision in options.against]
-    for kind in options.peers.split(","):
+    programs = dict(text.split("=", 1) for text in options.program)
+    for kind in (RIVALS[options.level] if options.peers is None else options.peers).split(","):
         if kind in {"", "none"}:
             continue
         if kind not in PEERS:
             raise SystemExit(f"bench: there is no peer {kind}; known are {', '.join(PEERS)}")
-        peer = make_peer(kind, folder / kind)
+        peer = make_peer(kind, folder / kind, programs)
         if peer is None:
-            print(f"bench: {kind} is not on this machine and is left out", file=sys.stderr)
+            print(f"bench: {kind} is not on this machine and is left out; --program says where", file=sys.stderr)
         else:
             registries.append(peer)
     return registries
@@ -127,11 +171,22 @@ def _earlier(folder: Path, revision: str, *, access: bool) -> Moorage:
     return Moorage(folder / name, source / "src", name, access=access)
 
 
-def _keep(report: str, values: dict[str, object]) -> None:
-    _RESULTS.mkdir(exist_ok=True)
-    stem = datetime.now(UTC).strftime("%Y-%m-%d-%H%M")
-    (_RESULTS / f"{stem}.md").write_text(report)
-    (_RESULTS / f"{stem}.json").write_text(json.dumps(values, indent=1) + "\n")
+def _write(folder: Path, name: str, report: str, kept: Mapping[str, Any]) -> None:
+    folder.mkdir(exist_ok=True)
+    (folder / f"{name}.md").write_text(report)
+    (folder / f"{name}.json").write_text(_lines(kept))
+    (folder / f"{name}.svg").write_text(picture(kept))
+    print(f"bench: wrote {folder.relative_to(ROOT) / name}.md, .json and .svg", file=sys.stderr)
+
+
+def _lines(kept: Mapping[str, Any]) -> str:
+    """JSON with one row to a line: people look at what changed in it."""
+    parts = []
+    for name, value in kept.items():
+        many = isinstance(value, list) and value
+        text = "[\n" + ",\n".join(json.dumps(one) for one in value) + "\n]" if many else json.dumps(value)
+        parts.append(f"{json.dumps(name)}: {text}")
+    return "{\n" + ",\n".join(parts) + "\n}\n"
 
 
 if __name__ == "__main__":

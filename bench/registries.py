@@ -48,6 +48,8 @@ class Registry:
 
     name = ""
     durability = ""
+    # Takes part only where something is written: a peer's slower setting, beside the same peer's own.
+    flushes_only = False
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -55,6 +57,8 @@ class Registry:
         self.port = 0
         self.mode = ANONYMOUS
         self.facts: dict[str, str] = {}
+        # The one that all are compared with, where a peer is measured at the rate of the slower of both.
+        self.first: Registry = self
         self._process: subprocess.Popen[bytes] | None = None
 
     # What each kind says.
@@ -73,12 +77,21 @@ class Registry:
     def environment(self) -> dict[str, str]:
         return {}
 
+    def cannot(self, mode: Mode) -> str:
+        """Why it cannot be asked in *mode*; nothing where it can."""
+        return ""
+
     # What all share.
 
     @property
     def pid(self) -> int:
         assert self._process is not None, f"{self.name} is not running"
         return self._process.pid
+
+    @property
+    def data(self) -> Path:
+        """Where it keeps what it is given."""
+        return self.folder / "data"
 
     @property
     def url(self) -> str:
@@ -153,14 +166,15 @@ class Registry:
         except OSError:
             return False
 
-    def _htpasswd(self) -> Path:
+    def htpasswd(self) -> Path:
+        """A file with one user, hashed at the mode's cost."""
         path = self.folder / f"htpasswd-{self.mode.cost}"
         if not path.exists():
             hashed = bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(self.mode.cost or 5)).decode()
             path.write_text(f"{USER}:{hashed.replace('$2b$', '$2y$')}\n")
         return path
 
-    def _pair(self) -> tuple[Path, Path]:
+    def pair(self) -> tuple[Path, Path]:
         """A certificate (ECDSA P-256) and its key."""
         certificate, key = self.folder / "server.crt", self.folder / "server.key"
         if not certificate.exists():
@@ -193,14 +207,14 @@ class Moorage(Registry):
         return {"PYTHONPATH": str(self.source), "MOORAGE_LOG_ACCESS": str(self.access).lower()}
 
     def command(self) -> list[str]:
-        listen = ["--data", str(self.folder / "data"), "--listen", f"127.0.0.1:{self.port}"]
+        listen = ["--data", str(self.data), "--listen", f"127.0.0.1:{self.port}"]
         command = [*self._program(), "serve", *listen, "--log-level", "error"]
         if self.mode.cost is None:
             command += ["--auth", "none"]
         else:
-            command += ["--auth", "htpasswd", "--htpasswd", str(self._htpasswd())]
+            command += ["--auth", "htpasswd", "--htpasswd", str(self.htpasswd())]
         if self.mode.secure:
-            certificate, key = self._pair()
+            certificate, key = self.pair()
             command += ["--tls-certificate", str(certificate), "--tls-key", str(key)]
         return command
 
@@ -216,103 +230,6 @@ class Moorage(Registry):
             return self.name.partition("@")[2]
         git = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=10"]
         return subprocess.run(git, check=False, capture_output=True).stdout.decode().strip() or "no git"
-
-
-class Distribution(Registry):
-    """The reference implementation, 2.x or 3.x."""
-
-    durability = "file, link and hash-state files fsynced (10-15 fsyncs for a blob); the blob's own directory is not"
-
-    def __init__(self, folder: Path, program: Path) -> None:
-        super().__init__(folder)
-        self.program = program
-        words = subprocess.run([str(program), "--version"], check=True, capture_output=True).stdout.decode().split()
-        self.name = "distribution " + words[-1].removeprefix("v").partition("+")[0]
-
-    def version(self) -> str:
-        return self.name
-
-    def settings(self) -> str:
-        return (
-            "log.level: error, accesslog.disabled, cache.blobdescriptor: inmemory, delete.enabled, "
-            "uploadpurging off, OTEL_TRACES_EXPORTER=none"
-        )
-
-    def environment(self) -> dict[str, str]:
-        return {"OTEL_TRACES_EXPORTER": "none"}
-
-    def command(self) -> list[str]:
-        lines = [
-            "version: 0.1",
-            "log: {level: error, accesslog: {disabled: true}}",
-            "storage:",
-            f"  filesystem: {{rootdirectory: {self.folder / 'data'}}}",
-            "  cache: {blobdescriptor: inmemory}",
-            "  delete: {enabled: true}",
-            "  maintenance: {uploadpurging: {enabled: false}}",
-            "http:",
-            f"  addr: 127.0.0.1:{self.port}",
-            "  secret: bench",
-        ]
-        if self.mode.secure:
-            certificate, key = self._pair()
-            lines += [f"  tls: {{certificate: {certificate}, key: {key}}}"]
-        if self.mode.cost is not None:
-            lines += [f"auth: {{htpasswd: {{realm: bench, path: {self._htpasswd()}}}}}"]
-        path = self.folder / "config.yml"
-        path.write_text("\n".join(lines) + "\n")
-        return [str(self.program), "serve", str(path)]
-
-
-class Zot(Registry):
-    """zot, the minimal build or the full one, whatever the program given is."""
-
-    name = "zot"
-    durability = "NO fsync (its default, storage.commit: false)"
-
-    def __init__(self, folder: Path, program: Path) -> None:
-        super().__init__(folder)
-        self.program = program
-
-    def version(self) -> str:
-        return f"zot ({self.program.name})"
-
-    def settings(self) -> str:
-        return "log.level: error, gc: false, dedupe: its default"
-
-    def command(self) -> list[str]:
-        http = [f'"address": "127.0.0.1", "port": "{self.port}"']
-        if self.mode.secure:
-            certificate, key = self._pair()
-            http += [f'"tls": {{"cert": "{certificate}", "key": "{key}"}}']
-        if self.mode.cost is not None:
-            http += [f'"auth": {{"htpasswd": {{"path": "{self._htpasswd()}"}}}}']
-        path = self.folder / "config.json"
-        path.write_text(
-            f'{{"storage": {{"rootDirectory": "{self.folder / "data"}", "gc": false}}, '
-            f'"http": {{{", ".join(http)}}}, "log": {{"level": "error"}}}}\n'
-        )
-        return [str(self.program), "serve", str(path)]
-
-
-PEERS = {
-    "distribution3": lambda: _program("MOORAGE_BENCH_DISTRIBUTION3", str(TOOLS / "bin" / "registry")),
-    "distribution2": lambda: _program("MOORAGE_BENCH_DISTRIBUTION2", "/usr/bin/docker-registry"),
-    "zot": lambda: _program("MOORAGE_BENCH_ZOT", ""),
-}
-
-
-def make_peer(kind: str, folder: Path) -> Registry | None:
-    """The peer called *kind*, None where its program is not on this machine."""
-    program = PEERS[kind]()
-    if program is None:
-        return None
-    return Zot(folder, program) if kind == "zot" else Distribution(folder, program)
-
-
-def _program(variable: str, usual: str) -> Path | None:
-    path = os.environ.get(variable, usual)
-    return Path(path) if path and os.access(path, os.X_OK) else None
 
 
 def authorization(password: str) -> str:

@@ -1,4 +1,4 @@
-"""One Markdown table with ratios, and everything that was measured as JSON."""
+"""Everything that was measured as JSON, and from that the Markdown report and the tables of the documentation."""
 
 from __future__ import annotations
 
@@ -6,14 +6,18 @@ import os
 import platform
 import statistics
 import subprocess
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
+from bench.compare import Line, Ratio, lines, number, spread, times, verdict
 from bench.measure import Sample, Scale
 from bench.registries import ROOT, Registry
 from bench.runner import Results
+
+Kept = Mapping[str, Any]
 
 
 def machine() -> dict[str, str]:
@@ -31,11 +35,21 @@ def machine() -> dict[str, str]:
     }
 
 
-def as_json(results: Results, registries: Sequence[Registry], scale: Scale) -> dict[str, object]:
+def place(kept: Kept) -> str:
+    """When, of what and where a run was."""
+    facts = kept["machine"]
+    return (
+        f"{facts['date']}, commit {facts['commit']}, {facts['processor']}, {facts['memory']}, "
+        f"Linux {facts['kernel']}, Python {facts['python']}"
+    )
+
+
+def as_json(results: Results, registries: Sequence[Registry], scale: Scale) -> dict[str, Any]:
     """Every sample."""
     return {
         "machine": machine(),
         "scale": asdict(scale),
+        "minutes": round(results.seconds / 60, 1),
         "registries": [
             {"name": one.name, "version": one.version(), "settings": one.settings(), "durability": one.durability}
             for one in registries
@@ -43,135 +57,142 @@ def as_json(results: Results, registries: Sequence[Registry], scale: Scale) -> d
         "rows": [
             {
                 **asdict(row),
-                "samples": {name: [asdict(one) for one in some] for name, some in results.samples[row.name].items()},
+                "samples": {name: [_short(one) for one in some] for name, some in results.samples[row.name].items()},
+                "cannot": results.cannot.get(row.name, {}),
             }
             for row in results.rows
         ],
+        "memory": {case: {name: round(mb, 1) for name, mb in of.items()} for case, of in results.memory.items()},
         "failures": results.failures,
     }
 
 
-def as_markdown(results: Results, registries: Sequence[Registry], scale: Scale) -> str:
-    """The report; ratios say how many times better the first registry is, by the median of the rounds' ratios."""
-    first, *others = registries
-    facts = machine()
-    lines = [
-        f"# {first.name} beside {', '.join(other.name for other in others) or 'nobody'}",
-        "",
-        f"{facts['date']}, commit {facts['commit']}, {facts['processor']}, {facts['memory']}, Linux {facts['kernel']},",
-        f"Python {facts['python']}. {scale.rounds} rounds, interleaved; medians, in brackets the least and the most.",
-        "Servers and drivers share the processors, unpinned. Small requests: `wrk -t1 -c16`. Processor time is that of",
-        "the server's whole process tree, with what a push leaves to be done behind its answer.",
-        "",
-        *_registry_lines(registries),
-        "",
-        _noise(results),
-        "",
-        *_table(results, first, others),
-        "",
-        *_cpu_table(results, first, others),
+def _short(sample: Sample) -> dict[str, Any]:
+    """Five digits of each: the rest is noise, and the file is kept."""
+
+    def cut(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {name: cut(one) for name, one in value.items() if one is not None}
+        return float(f"{value:.5g}") if isinstance(value, float) else value
+
+    return {"value": cut(sample.value), "cpu": cut(sample.cpu), **cut(asdict(sample))}
+
+
+def as_markdown(kept: Kept) -> str:
+    """The report; a ratio says how many times better the first registry is."""
+    first, *others = (registry["name"] for registry in kept["registries"])
+    scale = kept["scale"]
+    parts = [
+        f"# {first} beside {', '.join(others) or 'nobody'}",
+        f"{place(kept)}; {kept['minutes']:g} minutes.",
+        (
+            f"At most {scale['rounds']} rounds, interleaved; medians, in brackets the quartiles (fewer than five "
+            "rounds: the least and the most). A ratio is the median of the rounds' ratios: how many times better we "
+            "are, so that below 1 the other wins. Servers and drivers share the processors, unpinned. Processor time "
+            "is that of the server's whole process tree, with what a push leaves to be done behind its answer."
+        ),
+        noise(kept),
+        settings_table(kept),
+        "## What clients see",
+        _table(lines(kept, cpu=False), others),
+        "## Processor time",
+        _table(lines(kept, cpu=True), others),
+        *_cannot(kept),
+        "## Memory after each case, MB (PSS of the whole process tree)",
+        _memory(kept),
     ]
-    if results.failures:
-        lines += ["", "Failed: " + "; ".join(results.failures)]
-    return "\n".join(lines) + "\n"
+    if kept["failures"]:
+        parts += ["## Failed", "\n".join(f"- {failure}" for failure in kept["failures"])]
+    return "\n\n".join(parts) + "\n"
 
 
-def _registry_lines(registries: Sequence[Registry]) -> list[str]:
-    lines = ["| registry | settings | when a push is answered |", "|---|---|---|"]
-    return lines + [f"| {one.version()} | {one.settings()} | {one.durability} |" for one in registries]
-
-
-def _noise(results: Results) -> str:
+def noise(kept: Kept) -> str:
+    """How busy the machine was with something else: what the figures are worth."""
     usages = [
-        sample.usage
-        for by_registry in results.samples.values()
-        for samples in by_registry.values()
+        sample["usage"]
+        for row in kept["rows"]
+        for samples in row["samples"].values()
         for sample in samples
-        if sample.usage is not None
+        if sample.get("usage")
     ]
     if not usages:
-        return "Noise was not measured."
-    busy = sorted(usage.others for usage in usages)
-    stolen = max(usage.stolen for usage in usages)
-    return (
-        f"Noise: other programs used {statistics.median(busy):.2f} processors in the median sample and {busy[-1]:.2f} "
+        return "How busy the machine was with other things was not measured."
+    busy = sorted(usage["others"] for usage in usages)
+    stolen = max(usage["stolen"] for usage in usages)
+    text = (
+        f"Other programs used {statistics.median(busy):.2f} processors in the median sample and {busy[-1]:.2f} "
         f"in the worst; the host took away at most {stolen:.2f}."
-        + (" **Rates are not to be trusted; processor time is.**" if statistics.median(busy) > 0.2 else "")
     )
+    if statistics.median(busy) > 0.2:
+        text += " **Rates are not to be trusted; processor time and ratios are.**"
+    return text
 
 
-def _table(results: Results, first: Registry, others: Sequence[Registry]) -> list[str]:
-    head = ["case", "unit", first.name]
+def settings_table(kept: Kept) -> str:
+    """Which settings for durability, logs and authentication were in force."""
+    rows = [(one["version"], one["settings"], one["durability"]) for one in kept["registries"]]
+    return table(["registry", "settings", "when a push is answered"], rows)
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]], left: int = 99) -> str:
+    """A Markdown table whose first *left* columns are text."""
+    rule = ["---" if place < left else "--:" for place in range(len(head))]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in (head, rule, *rows))
+
+
+def _table(of: Sequence[Line], others: Sequence[str]) -> str:
+    if not of:
+        return "Nothing."
+    head = ["case", "unit", of[0].first]
     for other in others:
-        head += [other.name, "times better"]
-    head.append("target")
-    lines = [_line(head), _line(["---", "---", *["--:"] * (len(head) - 2)])]
-    for row in results.rows:
-        ours = results.samples[row.name].get(first.name, [])
-        cells = [row.name, row.unit, _cell([sample.value for sample in ours], _marks(ours))]
-        for other in others:
-            theirs = results.samples[row.name].get(other.name, [])
-            cells.append(_cell([sample.value for sample in theirs], _marks(theirs)))
-            cells.append(_ratio(row.better, [sample.value for sample in ours], [sample.value for sample in theirs]))
-        cells.append(_target(row.wanted))
-        lines.append(_line(cells))
-    return lines
+        head += [other, "ratio"]
+    head += ["target against distribution 3", "target against the best peer"]
+    return table(head, [_row(line, others) for line in of], 2)
 
 
-def _cpu_table(results: Results, first: Registry, others: Sequence[Registry]) -> list[str]:
-    head = ["processor time for each", "unit", first.name]
+def _row(line: Line, others: Sequence[str]) -> list[str]:
+    cells = [line.name, line.unit, _cell(line, line.first)]
     for other in others:
-        head += [other.name, "times less"]
-    head.append("target")
-    lines = [_line(head), _line(["---", "---", *["--:"] * (len(head) - 2)])]
-    for row in results.rows:
-        if not row.cpu_unit:
-            continue
-        ours = _cpu(results.samples[row.name].get(first.name, []))
-        cells = [row.name, row.cpu_unit, _cell(ours)]
-        for other in others:
-            theirs = _cpu(results.samples[row.name].get(other.name, []))
-            cells += [_cell(theirs), _ratio("less", ours, theirs)]
-        cells.append(_target(row.wanted_cpu))
-        lines.append(_line(cells))
-    return lines
+        cells += [_cell(line, other), ratio_cell(line.ratio(other))]
+    best = line.best
+    against = f" ({best.peer})" if best and best.wanted is not None and len(line.peers) > 1 else ""
+    return [*cells, verdict(line.reference), verdict(best) + against]
 
 
-def _cpu(samples: Iterable[Sample]) -> list[float]:
-    return [sample.cpu for sample in samples if sample.cpu is not None]
-
-
-def _line(cells: Iterable[str]) -> str:
-    return "| " + " | ".join(cells) + " |"
-
-
-def _marks(samples: Sequence[Sample]) -> str:
-    count = sum(sample.unexpected for sample in samples)
-    return f" ({count} wrong answers)" if count else ""
-
-
-def _cell(values: Sequence[float], marks: str = "") -> str:
+def _cell(line: Line, name: str) -> str:
+    values = line.values.get(name)
     if not values:
-        return "-"
-    middle = _number(statistics.median(values))
-    spread = f" ({_number(min(values))}-{_number(max(values))})" if len(values) > 1 else ""
-    return middle + spread + marks
+        return "cannot" if name in line.cannot else "-"
+    of = spread(values)
+    text = number(of.middle)
+    if of.count > 1:
+        text += f" ({number(of.low)}-{number(of.high)})"
+    if near := [value for value in line.beside.get(name, ()) if value is not None]:
+        text += f", us {number(statistics.median(near))}"
+    if line.wrong.get(name):
+        text += f" ({line.wrong[name]} wrong answers)"
+    return text
 
 
-def _ratio(better: str, ours: Sequence[float], theirs: Sequence[float]) -> str:
-    pairs = [(mine, other) for mine, other in zip(ours, theirs, strict=False) if mine > 0 and other > 0]
-    if not pairs:
-        return "-"
-    ratios = [mine / other if better == "more" else other / mine for mine, other in pairs]
-    return f"**{_number(statistics.median(ratios))}**"
+def ratio_cell(ratio: Ratio | None) -> str:
+    """A ratio with its spread."""
+    if ratio is None:
+        return ""
+    around = f" ({times(ratio.times.low)}-{times(ratio.times.high)})" if ratio.times.count > 1 else ""
+    return f"**{times(ratio.times.middle)}**{around}"
 
 
-def _target(wanted: float | None) -> str:
-    return "" if wanted is None else f"{wanted:g}"
+def _cannot(kept: Kept) -> list[str]:
+    said: dict[tuple[str, str], list[str]] = {}
+    for row in kept["rows"]:
+        for name, reason in row.get("cannot", {}).items():
+            said.setdefault((name, reason), []).append(row["name"])
+    if not said:
+        return []
+    return ["## Cannot", "\n".join(f"- {who}: {why} ({', '.join(what)})" for (who, why), what in said.items())]
 
 
-def _number(value: float) -> str:
-    """Three digits that say something."""
-    if value >= 100:
-        return f"{value:,.0f}"
-    return f"{value:.3g}"
+def _memory(kept: Kept) -> str:
+    names = [registry["name"] for registry in kept["registries"]]
+    rows = [[case, *(number(of[name]) if name in of else "-" for name in names)] for case, of in kept["memory"].items()]
+    return table(["case", *names], rows, 1) if rows else "Nothing."
