@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import random
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 
@@ -43,14 +44,20 @@ def make_blob(size: int, seed: str) -> Blob:
 
 
 def make_image(config: Blob, layers: tuple[Blob, ...]) -> Image:
+    named = [(blob.digest, len(blob.data)) for blob in layers]
+    return Image((config, *layers), make_manifest((config.digest, len(config.data)), named))
+
+
+def make_manifest(config: tuple[str, int], layers: Iterable[tuple[str, int]]) -> Blob:
+    """A manifest of what is known by digest and size."""
     document = {
         "schemaVersion": 2,
         "mediaType": MANIFEST,
-        "config": {"mediaType": _CONFIG, "digest": config.digest, "size": len(config.data)},
-        "layers": [{"mediaType": _LAYER, "digest": blob.digest, "size": len(blob.data)} for blob in layers],
+        "config": {"mediaType": _CONFIG, "digest": config[0], "size": config[1]},
+        "layers": [{"mediaType": _LAYER, "digest": digest, "size": size} for digest, size in layers],
     }
     body = json.dumps(document, indent=3).encode()
-    return Image((config, *layers), Blob(body, digest_of(body)))
+    return Blob(body, digest_of(body))
 
 
 def small_image(seed: str) -> Image:

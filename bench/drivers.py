@@ -31,10 +31,12 @@ class Answer:
     status: int
     headers: Headers
 
-    def expect(self, *statuses: int) -> Answer:
-        """Itself. Raises Unexpected for any other status."""
+    def expect(self, *statuses: int, size: int | None = None) -> Answer:
+        """Itself. Raises Unexpected for any other status, or a body of another length."""
         if self.status not in statuses:
-            raise Unexpected(f"status {self.status} instead of {statuses}")
+            raise Unexpected(f"status {self.status} instead of {' or '.join(map(str, statuses))}")
+        if size is not None and self.headers.get("content-length") != str(size):
+            raise Unexpected(f"a body of {self.headers.get('content-length')} bytes instead of {size}")
         return self
 
 

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
-from bench.drivers import Answer, Unexpected, length, parse
+from bench.drivers import Answer, Load, Unexpected, length, parse, request, target_of
+from bench.registries import Registry
 
 _RECEIVE_BYTES = 1 << 20
+
+Pieces = Sequence[memoryview]
 
 
 def exchange(stream: socket.socket, head: bytes, body: Callable[[socket.socket], None] | None = None) -> Answer:
@@ -33,7 +38,7 @@ def exchange(stream: socket.socket, head: bytes, body: Callable[[socket.socket],
     return answer
 
 
-def send_pieces(pieces: Sequence[memoryview]) -> Callable[[socket.socket], None]:
+def send_pieces(pieces: Pieces) -> Callable[[socket.socket], None]:
     """A body whose length was announced."""
 
     def send(stream: socket.socket) -> None:
@@ -43,7 +48,7 @@ def send_pieces(pieces: Sequence[memoryview]) -> Callable[[socket.socket], None]
     return send
 
 
-def send_chunked(pieces: Sequence[memoryview], chunk: int = 32 * 1024) -> Callable[[socket.socket], None]:
+def send_chunked(pieces: Pieces, chunk: int = 32 * 1024) -> Callable[[socket.socket], None]:
     """A body in chunks, of the size that Go's clients send."""
 
     def send(stream: socket.socket) -> None:
@@ -61,3 +66,36 @@ def _send_chunk(stream: socket.socket, part: memoryview) -> None:
     sent = stream.sendmsg(pieces)
     if sent < sum(map(len, pieces)):
         stream.sendall(b"".join(pieces)[sent:])
+
+
+def push_with_put(stream: socket.socket, registry: Registry, repository: str, pieces: Pieces, digest: str) -> None:
+    """POST, then everything in the PUT: containerd, BuildKit, regctl."""
+    answer = exchange(stream, request(registry, "POST", f"/v2/{repository}/blobs/uploads/")).expect(202)
+    target = target_of(answer.headers["location"], digest=digest)
+    framing = f"Content-Length: {sum(map(len, pieces))}"
+    exchange(stream, _head(registry, "PUT", target, framing), send_pieces(pieces)).expect(201)
+
+
+def push_with_patch(stream: socket.socket, registry: Registry, repository: str, pieces: Pieces, digest: str) -> None:
+    """POST, a PATCH of unknown length, PUT: Docker, Podman, crane."""
+    answer = exchange(stream, request(registry, "POST", f"/v2/{repository}/blobs/uploads/")).expect(202)
+    target = target_of(answer.headers["location"])
+    head = _head(registry, "PATCH", target, "Transfer-Encoding: chunked")
+    answer = exchange(stream, head, send_chunked(pieces)).expect(202)
+    target = target_of(answer.headers["location"], digest=digest)
+    exchange(stream, request(registry, "PUT", target)).expect(201)
+
+
+def _head(registry: Registry, method: str, target: str, framing: str) -> bytes:
+    """A request's head whose body is sent by itself."""
+    plain = request(registry, "GET", target).replace(b"GET", method.encode(), 1)
+    return plain[:-2] + f"Content-Type: application/octet-stream\r\n{framing}\r\n\r\n".encode()
+
+
+def together(clients: int, work: Callable[[int], None]) -> Load:
+    """Do *work* in so many threads at once, each given its place; raises what the first of them to fail raised."""
+    with ThreadPoolExecutor(clients) as pool:
+        started = time.perf_counter()
+        for done in [pool.submit(work, place) for place in range(clients)]:
+            done.result()
+        return Load(clients, 0, time.perf_counter() - started)

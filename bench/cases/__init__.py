@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from bench.cases import blobs, hostile, listings, pushes, small
+from bench.cases import blobs, hostile, images, listings, pushes, small
 from bench.measure import Case
 
-CASES: tuple[Case, ...] = (*hostile.IDLE, *small.CASES, *blobs.CASES, *pushes.CASES, *listings.CASES, *hostile.CASES)
+CASES: tuple[Case, ...] = (
+    *hostile.IDLE,
+    *small.CASES,
+    *blobs.CASES,
+    *pushes.CASES,
+    *images.CASES,
+    *listings.CASES,
+    *hostile.CASES,
+)

@@ -1,94 +1,112 @@
-"""Pushes: a large blob in each of the two ways that clients use, and whole small images."""
+"""Pushes of blobs: large ones in each of the two ways that clients use, small ones from one client and from eight."""
 
 from __future__ import annotations
 
 import os
+import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from bench import content
-from bench.cases.seed import push_image
-from bench.content import small_image
+from bench.content import digest_of
 from bench.drivers import Load, request, target_of
-from bench.measure import Case, Row, Sample, Samples, Scale, bandwidth, measured
+from bench.lookups import look
+from bench.measure import QUICK, USUAL, Case, Row, Sample, Samples, Scale, bandwidth, measured
 from bench.registries import Registry
 from bench.scripts import Script, run_scripts
-from bench.transfers import exchange, send_chunked, send_pieces
+from bench.transfers import Pieces, push_with_patch, push_with_put, together
 from bench.tree import touch_memory
 
-_CLIENTS = 8
+_LARGE, _SMALL = "bench/large", "bench/pushed"
+_Push = Callable[[socket.socket, Registry, str, Pieces, str], None]
 
 
-def _head(registry: Registry, method: str, target: str, framing: str) -> bytes:
-    """A request's head whose body is sent by itself."""
-    plain = request(registry, "GET", target).replace(b"GET", method.encode(), 1)
-    return plain[:-2] + f"Content-Type: application/octet-stream\r\n{framing}\r\n\r\n".encode()
+def _large(name: str, push: _Push, streams: int = 1, *, level: int = QUICK) -> Case:
+    """One blob, or one for each of several connections that are together as long, all bytes new."""
 
-
-def _push_with_put(registry: Registry, pieces: Sequence[memoryview], digest: str) -> None:
-    """POST, then everything in the PUT: containerd, BuildKit, regctl."""
-    with registry.connect() as stream:
-        answer = exchange(stream, request(registry, "POST", "/v2/bench/large/blobs/uploads/")).expect(202)
-        target = target_of(answer.headers["location"], digest=digest)
-        framing = f"Content-Length: {sum(map(len, pieces))}"
-        exchange(stream, _head(registry, "PUT", target, framing), send_pieces(pieces)).expect(201)
-
-
-def _push_with_patch(registry: Registry, pieces: Sequence[memoryview], digest: str) -> None:
-    """POST, a PATCH of unknown length, PUT: Docker, Podman, crane."""
-    with registry.connect() as stream:
-        answer = exchange(stream, request(registry, "POST", "/v2/bench/large/blobs/uploads/")).expect(202)
-        target = target_of(answer.headers["location"])
-        head = _head(registry, "PATCH", target, "Transfer-Encoding: chunked")
-        answer = exchange(stream, head, send_chunked(pieces)).expect(202)
-        target = target_of(answer.headers["location"], digest=digest)
-        exchange(stream, request(registry, "PUT", target)).expect(201)
-
-
-def _large(name: str, wanted: float, push: Callable[[Registry, Sequence[memoryview], str], None]) -> Case:
     def run(registry: Registry, number: int, scale: Scale) -> Samples:
-        pieces, digest = content.large(scale.large_bytes).numbered(f"{name} {number}")
+        size = scale.large_bytes // streams
+        blobs = [content.large(size).numbered(f"{name} {number} {place}") for place in range(streams)]
         os.sync()  # what others left to be written must not slow this one
         touch_memory(2 * scale.large_bytes)
 
+        def stream(place: int) -> None:
+            with registry.connect() as line:
+                push(line, registry, _LARGE, *blobs[place])
+
+        load, usage = measured(registry, lambda: together(streams, stream), behind=True)
+        for _, digest in blobs:
+            look(registry, f"/v2/{_LARGE}/blobs/{digest}", method="HEAD").expect(200, size)
+        return {name: bandwidth(size * streams, load, usage, 1e6)}
+
+    row = Row(name, "MB/s", cpu_unit="ticks/GB", wanted=1.5, wanted_best=1)
+    return Case(name, (row,), run, rounds=2, level=level, durable=True)
+
+
+def _kib(name: str, clients: int, *, level: int = QUICK) -> Case:
+    """Blobs of 1 KiB, all new, POST and PUT for each."""
+
+    def run(registry: Registry, number: int, scale: Scale) -> Samples:
+        pushed: list[str] = []
+
+        def client(place: int, deadline: float) -> Script:
+            while time.perf_counter() < deadline:
+                body = f"{name} {number} {place} {len(pushed)}".encode().ljust(1024)
+                answer = yield request(registry, "POST", f"/v2/{_SMALL}/blobs/uploads/")
+                target = target_of(answer.expect(202).headers["location"], digest=digest_of(body))
+                answer = yield request(registry, "PUT", target, body, Content_Type="application/octet-stream")
+                answer.expect(201)
+                pushed.append(digest_of(body))
+
         def work() -> Load:
-            started = time.perf_counter()
-            push(registry, pieces, digest)
-            return Load(1, 0, time.perf_counter() - started)
+            deadline = time.perf_counter() + scale.seconds
+            seconds = run_scripts(registry, [client(place, deadline) for place in range(clients)])
+            return Load(len(pushed), 0, seconds)
 
-        return {name: bandwidth(scale.large_bytes, *measured(registry, work, behind=True), 1e6)}
+        os.sync()
+        load, usage = measured(registry, work, behind=True)
+        look(registry, f"/v2/{_SMALL}/blobs/{pushed[-1]}", method="HEAD").expect(200, 1024)
+        return {name: Sample(load.requests / load.seconds, usage.cpu_seconds * 1e6 / load.requests, 0, usage)}
 
-    return Case(name, (Row(name, "MB/s", cpu_unit="ticks/GB", wanted=wanted),), run)
+    return Case(name, (Row(name, "blobs/s", cpu_unit="us"),), run, rounds=2, level=level, durable=True)
 
 
-_IMAGES = "small images pushed"
+def _mib(name: str, clients: int, *, level: int = QUICK) -> Case:
+    """Blobs of 1 MiB, all new, POST and PUT for each."""
+    size = 1 << 20
 
+    def run(registry: Registry, number: int, scale: Scale) -> Samples:
+        pushed: list[str] = []
 
-def _images(registry: Registry, number: int, scale: Scale) -> Samples:
-    """Whole images, 2 blobs and a manifest each, from eight clients for some seconds."""
-    os.sync()
-    pushed = 0
+        def client(place: int) -> None:
+            count = 0
+            with registry.connect() as line:
+                while time.perf_counter() < deadline:
+                    pieces, digest = content.large(size).numbered(f"{name} {number} {place} {count}")
+                    push_with_put(line, registry, _SMALL, pieces, digest)
+                    pushed.append(digest)
+                    count += 1
 
-    def client(place: int, deadline: float) -> Script:
-        nonlocal pushed
-        count = 0
-        while time.perf_counter() < deadline:
-            image = small_image(f"{number} {place} {count}")
-            yield from push_image(registry, f"bench/images/{place}", image, f"{number}-{count}")
-            count += 1
-            pushed += 1
+        def work() -> Load:
+            seconds = together(clients, client).seconds
+            return Load(len(pushed), 0, seconds)
 
-    def work() -> Load:
-        deadline = time.perf_counter() + 2 * scale.seconds
-        taken = run_scripts(registry, [client(place, deadline) for place in range(_CLIENTS)])
-        return Load(pushed, 0, taken)
+        os.sync()
+        deadline = time.perf_counter() + scale.seconds
+        load, usage = measured(registry, work, behind=True)
+        look(registry, f"/v2/{_SMALL}/blobs/{pushed[-1]}", method="HEAD").expect(200, size)
+        return {name: Sample(load.requests / load.seconds, usage.cpu_seconds * 1e3 / load.requests, 0, usage)}
 
-    load, usage = measured(registry, work, behind=True)
-    return {_IMAGES: Sample(load.requests / load.seconds, usage.cpu_seconds * 1e3 / load.requests, 0, usage)}
+    return Case(name, (Row(name, "blobs/s", cpu_unit="ms"),), run, rounds=2, level=level, durable=True)
 
 
 CASES = (
-    _large("push 512 MiB, POST and PUT", 1.5, _push_with_put),
-    _large("push 512 MiB, chunked PATCH", 1.5, _push_with_patch),
-    Case(_IMAGES, (Row(_IMAGES, "images/s", cpu_unit="ms", wanted=4),), _images),
+    _kib("push 1 KiB, one client", 1, level=USUAL),
+    _kib("push 1 KiB, eight clients", 8),
+    _mib("push 1 MiB, one client", 1, level=USUAL),
+    _mib("push 1 MiB, eight clients", 8),
+    _large("push 512 MiB, POST and PUT", push_with_put),
+    _large("push 512 MiB, chunked PATCH", push_with_patch),
+    _large("push 512 MiB, eight streams", push_with_put, 8, level=USUAL),
+    _large("push 512 MiB, eight streams, chunked PATCH", push_with_patch, 8, level=USUAL),
 )
