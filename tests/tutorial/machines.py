@@ -145,7 +145,7 @@ def world(folder: Path) -> Iterator[World]:
 
 def _fetch() -> None:
     """What `make image` fetches from the internet, while there is one."""
-    lines = "from image.build import debian, wheels; debian('amd64'); wheels('amd64')"
+    lines = "from image.debian import debian; from image.python import wheels; debian('amd64'); wheels('amd64')"
     subprocess.run([sys.executable, "-c", lines], check=True, stdout=subprocess.DEVNULL, cwd=ROOT)
 
 
