@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from bench.cases import blobs, hostile, images, listings, pushes, small
+from bench.cases import blobs, hostile, images, latency, listings, pushes, small
 from bench.measure import Case
 
 CASES: tuple[Case, ...] = (
     *hostile.IDLE,
     *small.CASES,
+    *latency.CASES,
     *blobs.CASES,
     *pushes.CASES,
     *images.CASES,
