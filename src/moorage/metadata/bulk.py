@@ -41,6 +41,20 @@ class BlobLink(NamedTuple):
     location: str
 
 
+class ManifestRow(NamedTuple):
+    """A row of `manifests` without its repository; *references* are the keys of what the manifest names."""
+
+    key: bytes
+    media_type: str
+    size: int
+    artifact_type: str | None
+    subject: bytes | None
+    referrer: bytes | None
+    created_at: int
+    body: bytes
+    references: Sequence[bytes]
+
+
 class _Insert:
     """INSERT of many rows of *table*, whose *columns* the caller gives in this order; it gives back *returning*."""
 
@@ -115,11 +129,12 @@ _MANIFESTS = _Insert(
     ("repository_id", "digest", "id"),
 )
 _REFERENCES = _Insert(manifest_references, ("manifest_id", "digest"))
-_TAGS = _Insert(tags, ("repository_id", "name", "manifest_id", "updated_at"))
+_TAGS = _Insert(tags, ("repository_id", "name", "manifest_id", "updated_at"), ("repository_id", "name"))
 _HISTORY = _Insert(tag_history, ("repository_id", "name", "digest", "at", "principal"))
 _NOTES = _Insert(outbox, ("kind", "repository", "key"))
 _KNOWN = _Among(repositories.c.name, lambda these: select(repositories.c.name, repositories.c.id).where(these))
 _BLOB_IDS = _Among(blobs.c.digest, lambda these: select(blobs.c.digest, blobs.c.id).where(these))
+_WAITING = _Among(unadopted.c.repository, lambda these: select(unadopted.c.repository).where(these))
 _TAKE = _Among(unadopted.c.repository, lambda these: delete(unadopted).where(these).returning(unadopted.c.repository))
 _NOTED = Statement(lambda insert: select(outbox.c.kind, outbox.c.repository, outbox.c.key).limit(bindparam("count")))
 
@@ -133,6 +148,11 @@ async def add_unadopted(transaction: Reader, names: Sequence[str]) -> None:
 async def take(transaction: Reader, names: Sequence[str]) -> set[str]:
     """Take repositories off the list, to adopt them in this transaction; those that were on it."""
     return {row[0] for row in await _TAKE.run(transaction, names)}
+
+
+async def waiting(transaction: Reader, names: Sequence[str]) -> set[str]:
+    """Those of the repositories that are on the list."""
+    return {row[0] for row in await _WAITING.run(transaction, names)}
 
 
 async def ensure_repositories(transaction: Reader, names: Sequence[str], now: int) -> dict[str, int]:
@@ -153,22 +173,24 @@ async def add_blobs(transaction: Reader, links: Sequence[tuple[int, BlobLink]], 
     await _LINKS.run(transaction, [(repository_id, ids[link.key], now) for repository_id, link in links])
 
 
-async def add_manifests(transaction: Reader, rows: Sequence[Row]) -> dict[tuple[int, bytes], int]:
-    """Rows of `manifests`, without their ids, in the order of its columns; the ids of those that were not there.
+async def add_manifests(transaction: Reader, rows: Sequence[tuple[int, ManifestRow]]) -> dict[tuple[int, bytes], int]:
+    """Manifests of repositories, by their ids, and what they name; the ids of those manifests that were not there.
 
     They are found by the repository's id and the digest's key.
     """
-    return {(row[0], row[1]): row[2] for row in await _MANIFESTS.run(transaction, rows)}
+    new = await _MANIFESTS.run(transaction, [(repository_id, *row[:-1]) for repository_id, row in rows])
+    ids = {(row[0], row[1]): row[2] for row in new}
+    named = [(ids.get((repository_id, row.key)), row.references) for repository_id, row in rows]
+    await _REFERENCES.run(transaction, [(known, key) for known, keys in named if known is not None for key in keys])
+    return ids
 
 
-async def add_references(transaction: Reader, rows: Sequence[tuple[int, bytes]]) -> None:
-    """What manifests name: a manifest's id and a digest's key each."""
-    await _REFERENCES.run(transaction, rows)
+async def add_tags(transaction: Reader, rows: Sequence[tuple[int, str, int, int]]) -> set[tuple[int, str]]:
+    """Set tags: the repository's id, the name, the manifest's id, the time; ids and names of those that are new.
 
-
-async def add_tags(transaction: Reader, rows: Sequence[tuple[int, str, int, int]]) -> None:
-    """Tags that are new: the repository's id, the name, the manifest's id, the time."""
-    await _TAGS.run(transaction, rows)
+    The others stay what they are.
+    """
+    return {(row[0], row[1]) for row in await _TAGS.run(transaction, rows)}
 
 
 async def add_history(transaction: Reader, rows: Sequence[tuple[int, str, bytes | None, int, str]]) -> None:

@@ -51,13 +51,15 @@ async def carry_out(transaction: Reader, plans: Sequence[Plan], noted: Noted, no
 
     Keys in *noted* are left alone: their truth has changed since the plans were made.
     """
-    taken = await bulk.take(transaction, [plan.repository for plan in plans if plan.first])
-    done = [plan for plan in plans if not plan.first or plan.repository in taken]
+    waiting = await bulk.take(transaction, [plan.repository for plan in plans if plan.first and plan.last])
+    waiting |= await bulk.waiting(transaction, [plan.repository for plan in plans if plan.first and not plan.last])
+    done = [plan for plan in plans if not plan.first or plan.repository in waiting]
     wanted = [plan for plan in done if plan.present or not (plan.first or plan.new)]
     ids = await bulk.ensure_repositories(transaction, [plan.repository for plan in wanted], now)
     mine = [(ids[plan.repository], narrowed(plan, noted) if noted else plan) for plan in wanted]
     await bulk.add_blobs(transaction, [(place, link) for place, plan in mine for link in plan.blobs], now)
-    await _set_tags(transaction, mine, await _add_manifests(transaction, mine))
+    added = await bulk.add_manifests(transaction, [(place, row) for place, plan in mine for row in plan.manifests])
+    await _set_tags(transaction, mine, added)
     for repository_id, plan in mine:
         await _remove(transaction, repository_id, plan, now)
     rewrite = [(int(kind), plan.repository, key) for _, plan in mine for kind, key in plan.rewrite]
@@ -75,41 +77,13 @@ def narrowed(plan: Plan, noted: Noted) -> Plan:
     return replace(
         plan,
         blobs=[link for link in plan.blobs if free(Kind.LAYER, link.key)],
-        manifests=[entry for entry in plan.manifests if free(Kind.REVISION, entry[0].digest.key)],
+        manifests=[row for row in plan.manifests if free(Kind.REVISION, row.key)],
         tags=[tag for tag in plan.tags if free(Kind.TAG, tag.name.encode("ascii"))],
         moved=[tag for tag in plan.moved if free(Kind.TAG, tag.name.encode("ascii"))],
         gone_layers=[digest for digest in plan.gone_layers if free(Kind.LAYER, digest.key)],
         gone_revisions=[digest for digest in plan.gone_revisions if free(Kind.REVISION, digest.key)],
         gone_tags=[tag for tag in plan.gone_tags if free(Kind.TAG, tag.encode("ascii"))],
     )
-
-
-async def _add_manifests(transaction: Reader, mine: Sequence[Numbered]) -> Ids:
-    rows = [
-        (
-            repository_id,
-            new.digest.key,
-            new.media_type,
-            len(new.body),
-            new.artifact_type,
-            new.subject.key if new.subject else None,
-            new.referrer,
-            at,
-            new.body,
-        )
-        for repository_id, plan in mine
-        for new, at in plan.manifests
-    ]
-    ids = await bulk.add_manifests(transaction, rows)
-    references = [
-        (ids[repository_id, new.digest.key], digest.key)
-        for repository_id, plan in mine
-        for new, _ in plan.manifests
-        if (repository_id, new.digest.key) in ids
-        for digest in new.references
-    ]
-    await bulk.add_references(transaction, references)
-    return ids
 
 
 async def _set_tags(transaction: Reader, mine: Sequence[Numbered], ids: Ids) -> None:
@@ -120,27 +94,29 @@ async def _set_tags(transaction: Reader, mine: Sequence[Numbered], ids: Ids) -> 
             manifest_id = await _manifest_id(transaction, repository_id, tag, ids)
             if manifest_id is not None:
                 rows.append((repository_id, tag.name, manifest_id, tag.at))
-                history += _events(repository_id, tag.name, [*tag.history, (tag.digest, tag.at)])
-    await bulk.add_tags(transaction, rows)
-    await bulk.add_history(transaction, history)
+                history += _events(repository_id, tag.name, [*tag.history, (tag.key, tag.at)])
+    # An adoption that was killed between two parts of a repository has left tags, with what they named.
+    new = await bulk.add_tags(transaction, rows)
+    await bulk.add_history(transaction, [event for event in history if event[:2] in new])
     for repository_id, plan in mine:
         for tag in plan.moved:
             manifest_id = await _manifest_id(transaction, repository_id, tag, ids)
             if manifest_id is not None:
                 await bulk.add_history(transaction, _events(repository_id, tag.name, tag.history))
-                await tags.set_tag(transaction, repository_id, tag.name, manifest_id, tag.digest, PRINCIPAL, tag.at)
+                digest = Digest.from_key(tag.key)
+                await tags.set_tag(transaction, repository_id, tag.name, manifest_id, digest, PRINCIPAL, tag.at)
 
 
 async def _manifest_id(reader: Reader, repository_id: int, tag: NewTag, ids: Ids) -> int | None:
-    known = ids.get((repository_id, tag.digest.key))
+    known = ids.get((repository_id, tag.key))
     if known is None:
-        found = await manifests.find(reader, repository_id, tag.digest)
+        found = await manifests.find(reader, repository_id, Digest.from_key(tag.key))
         known = found[0] if found else None
     return known
 
 
-def _events(repository_id: int, tag: Tag, named: Sequence[tuple[Digest, int]]) -> list[Event]:
-    return [(repository_id, tag, digest.key, at, PRINCIPAL) for digest, at in named]
+def _events(repository_id: int, tag: Tag, named: Sequence[tuple[bytes, int]]) -> list[Event]:
+    return [(repository_id, tag, key, at, PRINCIPAL) for key, at in named]
 
 
 async def _remove(transaction: Reader, repository_id: int, plan: Plan, now: int) -> None:

@@ -12,6 +12,7 @@ from moorage.oci.name import RepositoryName
 from moorage.registry.adopt.changes import carry_out
 from moorage.registry.adopt.contents import Contents
 from moorage.registry.adopt.findings import Report
+from moorage.registry.adopt.parts import MOST_CHANGES, batches
 from moorage.registry.adopt.plan import Plan, Planner, Rows
 from moorage.registry.adopt.volume import Volume
 from moorage.storage.tree_facts import Known
@@ -71,11 +72,14 @@ class Intake:
         report = Report()
         plan = await asyncio.to_thread(self._plan, repository, report)
         now = self._volume.clock.now()
+        done: list[Plan] = []
+        for batch in batches([plan], MOST_CHANGES):
 
-        async def work(transaction: Reader) -> list[Plan]:
-            return await carry_out(transaction, [plan], (), now)
+            async def work(transaction: Reader, batch: list[Plan] = batch) -> list[Plan]:
+                return await carry_out(transaction, batch, (), now)
 
-        if await self._volume.database.write(work):
+            done = await self._volume.database.write(work)
+        if done:
             _log.info("adopted %s, which was asked for: %d tags", repository, len(plan.tags))
 
     def _plan(self, repository: RepositoryName, report: Report) -> Plan:

@@ -12,11 +12,11 @@ The rules, for a key that the outbox does not ask for (of those the database kno
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from moorage.metadata.bulk import BlobLink
+from moorage.metadata.bulk import BlobLink, ManifestRow
 from moorage.metadata.manifests import NewManifest
 from moorage.metadata.outbox import Kind
 from moorage.oci.digest import Digest
@@ -48,30 +48,34 @@ class Rows:
 
 
 class NewTag(NamedTuple):
-    """A tag to set, and what it named before, the oldest first, each with its time in microseconds."""
+    """A tag to set, and what it named before, the oldest first: keys of digests, each with its time in microseconds."""
 
     name: Tag
-    digest: Digest
+    key: bytes
     at: int
-    history: list[tuple[Digest, int]]
+    history: Sequence[tuple[bytes, int]]
 
 
 @dataclass(slots=True)
 class Plan:
-    """What is to be changed of one repository. *first*: it is on the list of those to adopt; *new*: it has no rows."""
+    """What is to be changed of one repository. *first*: it is on the list of those to adopt; *new*: it has no rows.
+
+    *last* is False for a part of a larger plan, after which more follows: until then nobody may take it for whole.
+    """
 
     repository: RepositoryName
     first: bool
     new: bool
     present: bool
     blobs: list[BlobLink] = field(default_factory=list)
-    manifests: list[tuple[NewManifest, int]] = field(default_factory=list)
+    manifests: list[ManifestRow] = field(default_factory=list)
     tags: list[NewTag] = field(default_factory=list)
     moved: list[NewTag] = field(default_factory=list)
     gone_layers: list[Digest] = field(default_factory=list)
     gone_revisions: list[Digest] = field(default_factory=list)
     gone_tags: list[Tag] = field(default_factory=list)
     rewrite: list[tuple[Kind, bytes]] = field(default_factory=list)
+    last: bool = True
 
     @property
     def is_empty(self) -> bool:
@@ -108,8 +112,8 @@ class Planner:
         """What is to be done, after which tree and database say the same of the repository."""
         plan = Plan(repository, first, first or not rows.exists, links.present)
         sizes = self._layers(plan, links, rows)
-        generated = self._revisions(plan, links, rows, sizes)
-        self._tags(plan, links, rows, generated)
+        new, generated = self._revisions(plan, links, rows, sizes)
+        self._tags(plan, links, rows, new, generated)
         if not links.unreadable:
             self._gone(plan, links, rows)
         return plan
@@ -131,10 +135,12 @@ class Planner:
                 self._report.tell(fault, f"{plan.repository}@{digest}", detail)
         return sizes
 
-    def _revisions(self, plan: Plan, links: RepositoryLinks, rows: Rows, sizes: Mapping[Digest, int]) -> set[Digest]:
-        """Plan the manifests that are new; the digests of those that we wrote for other registries only."""
+    def _revisions(
+        self, plan: Plan, links: RepositoryLinks, rows: Rows, sizes: Mapping[Digest, int]
+    ) -> tuple[dict[Digest, int], set[Digest]]:
+        """Plan the manifests that are new; their sizes, and the digests of those that we wrote for others only."""
         generated: set[Digest] = set()
-        read: list[Manifest] = []
+        read: list[tuple[Manifest, Digest]] = []
         new: dict[Digest, int] = {}
         for digest, link in links.revisions.items():
             if digest in rows.revisions:
@@ -151,19 +157,16 @@ class Planner:
                 generated.add(digest)
                 self._report.generated += 1
                 continue
-            read.append(parsed)
+            read.append((parsed, digest))
             new[digest] = len(manifest.body)
-            plan.manifests.append((manifest, link.written // 1000))
+            plan.manifests.append(_row(manifest, link.written // 1000))
         there = {**sizes, **new}
-        for parsed, (manifest, _) in zip(read, plan.manifests, strict=True):
-            self._look_below(plan, parsed, manifest, there, rows)
-        return generated
+        for parsed, digest in read:
+            self._look_below(f"{plan.repository}@{digest}", parsed, there, rows)
+        return new, generated
 
-    def _look_below(
-        self, plan: Plan, parsed: Manifest, manifest: NewManifest, sizes: Mapping[Digest, int], rows: Rows
-    ) -> None:
+    def _look_below(self, where: str, parsed: Manifest, sizes: Mapping[Digest, int], rows: Rows) -> None:
         """Tell of what the manifest names and its repository does not have; pulls of it fail, there as here."""
-        where = f"{plan.repository}@{manifest.digest}"
         for descriptor in (*parsed.blobs, *parsed.children):
             digest = descriptor.digest
             size = sizes.get(digest)
@@ -174,8 +177,10 @@ class Planner:
                 detail = f"{digest} has {size} bytes, and not {descriptor.size}"
                 self._report.tell(Fault.CONTENT_SIZE, where, detail)
 
-    def _tags(self, plan: Plan, links: RepositoryLinks, rows: Rows, generated: set[Digest]) -> None:
-        there = rows.revisions | {manifest.digest for manifest, _ in plan.manifests}
+    def _tags(
+        self, plan: Plan, links: RepositoryLinks, rows: Rows, new: Mapping[Digest, int], generated: set[Digest]
+    ) -> None:
+        there = rows.revisions | new.keys()
         for tag, link in links.tags.items():
             target, known = link.target, rows.tags.get(tag)
             if target is None or target in {known, *generated}:
@@ -186,11 +191,11 @@ class Planner:
             at = link.written // 1000
             if known is None and rows.deleted.get(tag, -1) < at:
                 named = [entry for entry in links.history.get(tag, ()) if entry[0] != target]
-                plan.tags.append(NewTag(tag, target, at, [(digest, then // 1000) for digest, then in named]))
+                plan.tags.append(NewTag(tag, target.key, at, [(digest.key, then // 1000) for digest, then in named]))
             elif known is not None and link.written >= self._since:
                 named = [entry for entry in links.history.get(tag, ()) if entry[0] != target]
-                recent = [(digest, then // 1000) for digest, then in named if then >= self._since]
-                plan.moved.append(NewTag(tag, target, at, recent))
+                recent = [(digest.key, then // 1000) for digest, then in named if then >= self._since]
+                plan.moved.append(NewTag(tag, target.key, at, recent))
             else:
                 plan.rewrite.append((Kind.TAG, tag.encode("ascii")))
 
@@ -215,3 +220,17 @@ class Planner:
 
     def _was_removed(self, path: str) -> bool:
         return not self._tree.exists(path) and self._tree.changed_since(path, self._since)
+
+
+def _row(manifest: NewManifest, at: int) -> ManifestRow:
+    return ManifestRow(
+        manifest.digest.key,
+        manifest.media_type,
+        len(manifest.body),
+        manifest.artifact_type,
+        manifest.subject.key if manifest.subject else None,
+        manifest.referrer,
+        at,
+        manifest.body,
+        [digest.key for digest in manifest.references],
+    )

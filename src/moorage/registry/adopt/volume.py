@@ -18,14 +18,13 @@ from moorage.oci.name import RepositoryName
 from moorage.registry.adopt.changes import Noted, carry_out, deleted_tags, narrowed, read_rows
 from moorage.registry.adopt.contents import Contents
 from moorage.registry.adopt.findings import Fault, Report
+from moorage.registry.adopt.parts import MOST_CHANGES, batches
 from moorage.registry.adopt.plan import Plan, Planner, Rows
 from moorage.registry.check.part import NoProgress, Progress
 from moorage.storage.tree import ClassicTree
 from moorage.storage.tree_facts import CONTENT, PARTS, Parts, RepositoryLinks, Trouble
 
-# Links whose rows are written in one transaction, which keeps other writers waiting (measured: some 100 ms on SQLite),
-# and seconds after which a step ends, so that links are written and leases kept between two.
-_BATCH: Final = 4000
+# Seconds after which a step ends, so that links are written and leases kept between two.
 _STEP_SECONDS: Final = 0.5
 # Where the tree is so far behind, it is not compared with anything.
 _MOST_NOTED: Final = 100_000
@@ -63,7 +62,7 @@ class _Step:
         self._links += links
         if not plan.is_empty:
             self._plans.append(plan)
-        if self._links >= _BATCH:
+        if self._links >= MOST_CHANGES:
             await self._flush()
         return time.monotonic() >= self._until
 
@@ -74,8 +73,8 @@ class _Step:
 
     async def _flush(self) -> None:
         plans, self._plans, self._links = self._plans, [], 0
-        if plans:
-            await self._commit(plans)
+        for batch in batches(plans, MOST_CHANGES):
+            await self._commit(batch)
 
 
 class Comparison:
@@ -323,7 +322,7 @@ class Comparison:
 
     def _tally(self, plan: Plan) -> None:
         report = self.report
-        report.added.repositories += plan.new and plan.present
+        report.added.repositories += plan.new and plan.present and plan.last
         report.added.tags += len(plan.tags)
         report.added.manifests += len(plan.manifests)
         report.added.blobs += len(plan.blobs)
