@@ -55,12 +55,29 @@ def parse(head: bytes) -> Answer:
     return Answer(int(status.split(" ", 2)[1]), headers)
 
 
-def length(answer: Answer) -> int:
-    if answer.status in {204, 304}:
-        return 0
-    if "content-length" not in answer.headers:
-        raise Unexpected(f"an answer of status {answer.status} without a Content-Length")
-    return int(answer.headers["content-length"])
+class Body:
+    """Tells when all of an answer's body has come; of a request for the *head* only there is none."""
+
+    def __init__(self, answer: Answer, *, head: bool) -> None:
+        self._tail: bytes | None = None
+        self.left = 0
+        if head or answer.status in {204, 304}:
+            return
+        if "content-length" in answer.headers:
+            self.left = int(answer.headers["content-length"])
+        elif answer.headers.get("transfer-encoding", "").lower() == "chunked":
+            self._tail = b"\r\n"
+        else:
+            raise Unexpected(f"an answer of status {answer.status} whose length nobody can know")
+
+    def ends(self, data: bytes | memoryview) -> bool:
+        """Whether *data*, the next of it, is the last."""
+        if self._tail is None:
+            self.left -= len(data)
+            return self.left <= 0
+        # Answers in chunks are short ones, or JSON, which holds no such line; nobody sends trailers.
+        self._tail = (self._tail + bytes(data[-7:]))[-7:]
+        return self._tail == b"\r\n0\r\n\r\n"
 
 
 def target_of(location: str, **query: str) -> str:

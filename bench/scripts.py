@@ -8,7 +8,7 @@ import time
 from collections.abc import Generator, Iterable
 from dataclasses import dataclass
 
-from bench.drivers import Answer, Unexpected, length, parse
+from bench.drivers import Answer, Body, Unexpected, parse
 from bench.registries import Registry
 
 Script = Generator[bytes, Answer, None]
@@ -19,8 +19,9 @@ class _Client:
     stream: socket.socket
     script: Script
     buffer: bytes = b""
-    skip: int = 0
     answer: Answer | None = None
+    body: Body | None = None
+    head_only: bool = False
 
 
 def run_scripts(registry: Registry, scripts: Iterable[Script]) -> float:
@@ -56,6 +57,7 @@ def _advance(client: _Client, answer: Answer | None) -> bool:
         data = next(client.script) if answer is None else client.script.send(answer)
     except StopIteration:
         return False
+    client.head_only = data.startswith(b"HEAD ")
     rest = memoryview(data)
     while rest:
         try:
@@ -77,17 +79,15 @@ def _receive(client: _Client) -> bool:
         return True
     if not data:
         raise Unexpected("the registry closed the connection")
-    if client.answer is None:
+    if client.body is None:
         client.buffer += data
-        head, separator, rest = client.buffer.partition(b"\r\n\r\n")
+        head, separator, data = client.buffer.partition(b"\r\n\r\n")
         if not separator:
             return True
-        client.answer = parse(head)
-        client.skip = length(client.answer) - len(rest)
-        client.buffer = b""
-    else:
-        client.skip -= len(data)
-    if client.skip > 0:
+        client.answer, client.buffer = parse(head), b""
+        client.body = Body(client.answer, head=client.head_only)
+    if not client.body.ends(data):
         return True
+    client.body = None
     answer, client.answer = client.answer, None
     return _advance(client, answer)

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from bench.drivers import Answer, Load, Unexpected, length, parse, request, target_of
+from bench.drivers import Answer, Body, Load, Unexpected, parse, request, target_of
 from bench.registries import Registry
 
 _RECEIVE_BYTES = 1 << 20
@@ -28,13 +28,16 @@ def exchange(stream: socket.socket, head: bytes, body: Callable[[socket.socket],
         data += more
     first, _, rest = data.partition(b"\r\n\r\n")
     answer = parse(first)
-    left = (0 if head.startswith(b"HEAD ") else length(answer)) - len(rest)
-    sink = bytearray(_RECEIVE_BYTES) if left > 0 else bytearray()
-    while left > 0:
-        taken = stream.recv_into(sink, min(left, len(sink)))
+    rest_of_it = Body(answer, head=head.startswith(b"HEAD "))
+    over = rest_of_it.ends(rest)
+    sink = bytearray(_RECEIVE_BYTES if rest_of_it.left > 0 else 65536) if not over else bytearray()
+    while not over:
+        # Never more than the answer's own: what follows on the connection belongs to the next one.
+        most = min(rest_of_it.left, len(sink)) if rest_of_it.left > 0 else len(sink)
+        taken = stream.recv_into(sink, most)
         if not taken:
             raise Unexpected("the registry closed the connection in mid-body")
-        left -= taken
+        over = rest_of_it.ends(memoryview(sink)[:taken])
     return answer
 
 
