@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bench.cases import blobs, hostile, images, latency, listings, pushes, small
+from bench.cases import blobs, hostile, images, latency, listings, pushes, small, storm
 from bench.measure import Case
 
 CASES: tuple[Case, ...] = (
@@ -12,6 +12,7 @@ CASES: tuple[Case, ...] = (
     *blobs.CASES,
     *pushes.CASES,
     *images.CASES,
+    *storm.CASES,
     *listings.CASES,
     *hostile.CASES,
 )
