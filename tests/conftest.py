@@ -7,6 +7,7 @@ MOORAGE_REQUIRE_CLIENTS=1, as `.ci/run` sets it, every skipped test is a failure
 from __future__ import annotations
 
 import resource
+import signal
 from collections import Counter
 from collections.abc import Iterator
 
@@ -20,6 +21,11 @@ from tests.programs import REQUIRED
 _, _most = resource.getrlimit(resource.RLIMIT_NOFILE)
 resource.setrlimit(resource.RLIMIT_NOFILE, (min(_most, 20_000), _most))
 
+# A shell that starts this in its background has it ignore these, and every server under test would do so too.
+for _signal in (signal.SIGINT, signal.SIGQUIT):
+    if signal.getsignal(_signal) is signal.SIG_IGN:
+        signal.signal(_signal, signal.default_int_handler if _signal is signal.SIGINT else signal.SIG_DFL)
+
 # No deadline: the machine is shared, and a slow example is no error.
 hypothesis.settings.register_profile("moorage", deadline=None, print_blob=True)
 hypothesis.settings.load_profile("moorage")
@@ -32,10 +38,11 @@ def _skip_reasons(reporter: pytest.TerminalReporter) -> Iterator[str]:
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    """Where everything must run, a skipped test is a failure."""
+    """Where everything must run, a skipped test is a failure, and one that a second try does not mend (`.ci/run`)."""
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
-    if REQUIRED and exitstatus == pytest.ExitCode.OK and reporter and reporter.stats.get("skipped"):
-        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+    ended = exitstatus in {pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED}
+    if REQUIRED and ended and reporter and reporter.stats.get("skipped"):
+        session.exitstatus = pytest.ExitCode.INTERRUPTED
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
