@@ -106,7 +106,7 @@ class Angos(Registry):
         )
 
     def version(self) -> str:
-        return f"{self.name} ({_said(self.program, '--version').split()[-1]})"
+        return f"{self.name} ({self.program.name})"  # it cannot say
 
     def settings(self) -> str:
         return "max_concurrent_requests: 16 (its rule: 8 for each core), RUST_LOG=error" + (
@@ -161,7 +161,7 @@ def make_peer(kind: str, folder: Path, programs: Mapping[str, str]) -> Registry 
     name, make = PEERS[kind]
     wanted = programs.get(name) or os.environ.get(f"MOORAGE_BENCH_{name.upper()}") or _PROGRAMS[name]
     found = shutil.which(wanted)
-    return make(folder, Path(found).resolve()) if found else None
+    return make(folder, Path(found).absolute()) if found else None
 
 
 def _said(program: Path, *arguments: str) -> str:

@@ -57,6 +57,8 @@ class Registry:
         self.port = 0
         self.mode = ANONYMOUS
         self.facts: dict[str, str] = {}
+        # Where long lists may lie that are made of files (`bench.bulk`).
+        self.lists = folder / "lists"
         # The one that all are compared with, where a peer is measured at the rate of the slower of both.
         self.first: Registry = self
         self._process: subprocess.Popen[bytes] | None = None

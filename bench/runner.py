@@ -19,7 +19,7 @@ from bench.seeding import Unequal, fill
 from bench.tree import pss_bytes, wait_for_quiet
 
 # A sample may take this long whatever its case's share of the time is.
-_LEAST_SECONDS = 60.0
+_LEAST_SECONDS = 30.0
 
 
 class Overtime(Exception):
@@ -163,7 +163,7 @@ def _run_case(
         results.failures.append(f"{case.name}: left out, the time was up")
         return
     taking = [one for one in registries if case.durable or not one.flushes_only]
-    limit = None if share is None else max(_LEAST_SECONDS, share)
+    limit = None if share is None else max(_LEAST_SECONDS, 2 * share)
     taking = [one for one in taking if _prepare(case, one, scale, results, limit)]
     began = longest = 0.0
     began = time.monotonic()
@@ -217,7 +217,11 @@ def _give_up(case: Case, registry: Registry, results: Results, error: Exception)
         results.refuse(case, registry.name, str(error))
         _say(f"{registry.name:24} {case.name}: cannot, {error}")
         return
-    results.fail(case.name, registry.name, _reason(error))
+    if isinstance(error, Overtime) and registry is not registry.first:
+        results.refuse(case, registry.name, str(error))
+        _say(f"{registry.name:24} {case.name}: {error}")
+    else:
+        results.fail(case.name, registry.name, _reason(error))
     registry.stop()  # whatever it is still busy with belongs to nobody's measurement
     try:
         registry.start(registry.mode)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 
 from bench import content
-from bench.content import INDEX, MANIFEST, Blob, Image, make_blob, usual_image
+from bench.content import MANIFEST, Blob, Image, make_blob, usual_image
 from bench.drivers import request, target_of
 from bench.measure import Scale
 from bench.registries import Registry
@@ -19,7 +18,7 @@ _CLIENTS = 8
 
 
 def seed(registry: Registry, scale: Scale) -> None:
-    """Push the image that is pulled, blobs of three sizes, and many small repositories."""
+    """Push the image that is pulled, and blobs of three sizes."""
     image = usual_image()
     pieces, registry.facts["large"] = content.large(scale.large_bytes).numbered("pulled")
     large = Blob(b"".join(pieces), registry.facts["large"])
@@ -29,8 +28,6 @@ def seed(registry: Registry, scale: Scale) -> None:
     run_scripts(registry, [push_image(registry, REPOSITORY, holder, "blobs")])
     for path in (f"manifests/{image.manifest.digest}", f"blobs/{SMALL.digest}", f"blobs/{MEDIUM.digest}"):
         run_scripts(registry, [_look(registry, f"/v2/{REPOSITORY}/{path}")])
-    names = [f"catalog/{number:06}" for number in range(scale.repositories)]
-    run_scripts(registry, [_fill(registry, names[start::_CLIENTS]) for start in range(_CLIENTS)])
 
 
 def push_image(registry: Registry, repository: str, image: Image, tag: str) -> Script:
@@ -55,14 +52,6 @@ def push_blob(registry: Registry, repository: str, blob: Blob) -> Script:
 def _look(registry: Registry, path: str) -> Script:
     answer = yield request(registry, "GET", path)
     answer.expect(200)
-
-
-def _fill(registry: Registry, names: list[str]) -> Script:
-    """An index that names nothing makes a repository in one request."""
-    body = json.dumps({"schemaVersion": 2, "mediaType": INDEX, "manifests": []}).encode()
-    for name in names:
-        answer = yield request(registry, "PUT", f"/v2/{name}/manifests/latest", body, Content_Type=INDEX)
-        answer.expect(201)
 
 
 def shares(count: int, clients: int = _CLIENTS) -> Iterator[range]:
