@@ -30,11 +30,16 @@ from moorage.metadata.uploads import Upload
 from moorage.oci.digest import Digest, hasher
 from moorage.oci.name import RepositoryName
 from moorage.registry.gates import Gates, Limits
+from moorage.registry.overlap import HashThread, Overlap
 from moorage.registry.progress import RunningDigests, digest_of
 from moorage.storage.blobs import BlobStore, Staging
 
 if TYPE_CHECKING:
     from hashlib import _Hash
+
+
+# From here on an upload is hashed in a thread: what is smaller is done before a thread has begun (arbitrary).
+_OVERLAP_BYTES = 4 * 1024 * 1024
 
 
 class ByteSource(Protocol):
@@ -59,21 +64,41 @@ class Chunk:
 
 
 class _Receiver:
-    """Stages and hashes bytes as they come; *offset* is where both have come to."""
+    """Stages and hashes bytes as they come; *offset* is where both have come to once `settle` was called."""
 
-    def __init__(self, staging: Staging, running: _Hash, most: int | None) -> None:
+    def __init__(self, staging: Staging, running: _Hash, most: int | None, thread: HashThread) -> None:
         self.staging = staging
         self.running = running
         self.offset = staging.size
         self._most = most
+        self._thread = thread
+        self._ahead = self.offset + _OVERLAP_BYTES
+        self._update: Callable[[memoryview], None] = running.update
+        self._overlap: Overlap | None = None
 
     def __call__(self, data: memoryview) -> None:
         if self._most is not None and self.offset + len(data) > self._most:
             raise TooLarge(f"a blob may have at most {self._most} bytes")
         # Written first: a disk that is full must not leave the digest ahead of the bytes.
         self.staging.write(data)
-        self.running.update(data)
+        self._update(data)
         self.offset += len(data)
+        if self.offset >= self._ahead and self._overlap is None:
+            self._begin_overlap()
+
+    def _begin_overlap(self) -> None:
+        self._overlap = self._thread.take(self.running)
+        if self._overlap is not None:
+            self._update = self._overlap.update
+        else:
+            self._ahead += _OVERLAP_BYTES
+
+    def settle(self) -> None:
+        """Everything has come: *running* is the digest of all of it."""
+        if self._overlap is not None:
+            self._overlap.settle()
+            self._overlap = None
+            self._update = self.running.update
 
 
 class Uploads:
@@ -89,6 +114,7 @@ class Uploads:
         self._limits = limits
         self._boot = boot
         self._running = RunningDigests()
+        self._hashing = HashThread()
 
     async def begin(self, repository: RepositoryName, principal: str, algorithm: str = "sha256") -> str:
         """Open a session and return its id. Raises TooManyRequests when the principal has too many open."""
@@ -177,10 +203,13 @@ class Uploads:
         """Push a blob whose bytes and digest come in one request. Raises DigestInvalid, SizeInvalid, TooLarge."""
         self._gates.require_write()
         staging = self._store.stage(secrets.token_hex(16), new=True)
-        receiver = _Receiver(staging, hasher(digest.algorithm), self._limits.blob_bytes)
+        receiver = _Receiver(staging, hasher(digest.algorithm), self._limits.blob_bytes, self._hashing)
         try:
             self._check_announced(0, source.length)
-            await source.receive(receiver)
+            try:
+                await source.receive(receiver)
+            finally:
+                receiver.settle()
             if receiver.running.hexdigest() != digest.hex:
                 raise DigestInvalid(detail={"digest": str(digest)})
             await self._commit(repository, staging, digest, None)
@@ -255,9 +284,12 @@ class Uploads:
     ) -> None:
         """Receive; after a failure, note how far it came, but not of a chunk that has a wrong length: it is cut off."""
         self._check_announced(upload.offset, source.length)
-        receiver = _Receiver(staging, running, self._limits.blob_bytes)
+        receiver = _Receiver(staging, running, self._limits.blob_bytes, self._hashing)
         try:
-            received = await source.receive(receiver)
+            try:
+                received = await source.receive(receiver)
+            finally:
+                receiver.settle()
         except MoorageError:
             await self._note(upload.id, receiver.offset, running)
             raise
