@@ -18,7 +18,7 @@ from tests.raw_http import Answer, Line, ask_raw, chunked, head
 DATA = noise(300_000, seed=7)
 # The third is short, as last chunks are.
 CHUNKS = (DATA[:131_072], DATA[131_072:262_144], DATA[262_144:])
-PATIENCE = 10.0
+PATIENCE = 30.0
 
 
 def range_of(data: bytes, start: int = 0) -> dict[str, str]:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -102,7 +103,11 @@ def await_(condition: Callable[[], bool]) -> None:
 
 def uids(server: Moorage) -> dict[int, int]:
     """The user of each process of the tree."""
-    return {pid: os.stat(f"/proc/{pid}").st_uid for pid in group_members(server.pid)}
+    found = {}
+    for pid in group_members(server.pid):
+        with contextlib.suppress(FileNotFoundError):
+            found[pid] = os.stat(f"/proc/{pid}").st_uid
+    return found
 
 
 def owned_by_root(folder: Path, name: str = "127.0.0.1") -> Moorage:
@@ -164,10 +169,9 @@ def test_renewed_files_of_root_reach_the_workers(folder: Path) -> None:
 
         await_(lambda: subject(server) != before)
         await_(lambda: ask(server, "bob", "secret-two") == 200)
-        refused = ask(server, "ann", "secret-one")
+        # Each worker looks for itself.
+        await_(lambda: {ask(server, "ann", "secret-one") for _ in range(8)} == {401})
         server.secrets.append("secret-two")
-
-    assert refused == 401
 
 
 def test_a_bad_key_of_root_is_said_and_the_old_one_stays(folder: Path) -> None:

@@ -90,7 +90,7 @@ def memory(server: Moorage) -> int:
     return total * 1024
 
 
-def eventually(holds: Callable[[], bool], seconds: float = 10) -> bool:
+def eventually(holds: Callable[[], bool], seconds: float = 30) -> bool:
     """Whether *holds* becomes true within so long."""
     deadline = time.monotonic() + seconds
     while not holds():

@@ -129,9 +129,10 @@ def test_waiting_upload_holds_no_body(served: Served) -> None:
     path = f"/v2/wire/behind/blobs/uploads/?digest={digest_of(data)}"
     push = head("POST", path, {**served.alice.headers, "Content-Length": str(len(data))})
     before = memory(served.server)
-    lines = [served.line(receive_buffer=4096, seconds=0.1) for _ in range(20)]
+    lines = [served.line(receive_buffer=4096) for _ in range(20)]
     try:
         for line in lines:
+            line.socket.settimeout(0.1)
             with suppress(TimeoutError):
                 line.send(served.blob(LARGE) + push + data)
 
