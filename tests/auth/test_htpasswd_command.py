@@ -11,6 +11,7 @@ from click.testing import CliRunner, Result
 from moorage.auth import passwords
 from moorage.auth.htpasswd_edit import stored_hash
 from moorage.cli.htpasswd import htpasswd
+from tests.programs import need_root
 
 
 @pytest.fixture
@@ -185,9 +186,9 @@ def test_a_file_is_replaced_with_its_mode_behind_its_link(folder: Path) -> None:
     assert sorted(path.name for path in folder.iterdir()) == ["link", "users"]
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
 def test_root_leaves_the_owner_alone(folder: Path) -> None:
     """An administrator who changes a password does not take the file from the server's user."""
+    need_root()
     os.chown(folder / "users", 1234, 4321)
 
     run("-bC4", "users", "alice", "pw")

@@ -240,7 +240,6 @@ def test_each_event_loop_is_served() -> None:
     assert asyncio.run(verifier.check(STORED, "right", user="alice", peer="192.0.2.1"))
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux knows the niceness of a thread")
 def test_checks_give_way() -> None:
     """A checking thread has a lower priority than the thread of the event loop, which keeps its own."""
     seen: list[int] = []

@@ -27,6 +27,7 @@ from tests.acme.pebble import Pebble
 from tests.certificates import Authority, Pair
 from tests.cli.conftest import Command, Result
 from tests.cli.terminal import Terminal
+from tests.programs import need_root
 from tests.servers import COMMAND, Moorage
 from tests.tls.hand_clock import HandClock
 from tests.tls.small_ca import SmallCa
@@ -352,8 +353,7 @@ def test_root_leaves_no_key_that_the_server_cannot_read(
     volume: Volume, moorage: Command, store: CertificateStore, pair: Pair
 ) -> None:
     """Where the folder is another user's, the command says as whom it is to be given."""
-    if os.geteuid() != 0:
-        pytest.skip("only root can do it wrong")
+    need_root()
     os.chown(volume.data / "moorage", 1, 1)
 
     result = import_(moorage, pair)
