@@ -3,7 +3,7 @@ SHELL := /bin/sh
 .SHELLFLAGS := -eu -c
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
-.PHONY: help setup serve test check fmt lock docs image image-lock dist bench-quick
+.PHONY: help setup serve test check fmt lock docs image image-lock dist bench bench-quick bench-full
 
 BIN := .venv/bin
 # Passed to `moorage serve` and to pytest: make serve ARGS='--listen 127.0.0.1:5001', make test ARGS='-k upload'
@@ -51,6 +51,14 @@ dist: setup ## what people install from: the wheel, images for amd64 and arm64, 
 	@$(BIN)/python -m image.build --arch amd64 --arch arm64 --layout
 	@cd dist && gzip -n *64.tar && sha256sum moorage* >SHA256SUMS && cat SHA256SUMS
 
-bench-quick: ## where speed stands beside its peers, in some three minutes
+bench: ## speed beside every peer that is here, in half an hour (ARGS=--keep, ARGS='--program zot=PATH')
+	@scripts/setup dev
+	@exec $(BIN)/python -m bench --usual $(ARGS)
+
+bench-quick: ## the same in some three minutes, beside registry:3 only
 	@scripts/setup dev
 	@exec $(BIN)/python -m bench --quick $(ARGS)
+
+bench-full: ## Moorage alone with a million repositories and a million tags
+	@scripts/setup dev
+	@exec $(BIN)/python -m bench --full $(ARGS)

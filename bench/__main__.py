@@ -48,7 +48,7 @@ SCALES = {
         requests=1_000_000,
     ),
 }
-MINUTES = {QUICK: 3.0, USUAL: 29.0, FULL: None}
+MINUTES = {QUICK: 3.0, USUAL: 28.0, FULL: None}
 RIVALS = {QUICK: "distribution3", USUAL: ",".join(kind for kind in PEERS if kind != "angos-fsync"), FULL: "none"}
 _OUT = ROOT / "bench" / "out"
 

@@ -249,6 +249,8 @@ def _no_longer_than(seconds: float | None) -> Iterator[None]:
 
 
 def _reason(error: Exception) -> str:
+    if isinstance(error, Cannot):
+        return str(error)
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
 
