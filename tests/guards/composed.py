@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -77,14 +78,28 @@ class Registry:
         await self._writer.wait_closed()
         await self._faces.close()
 
-    async def ask(self, raw: bytes) -> Answer:
-        """Send a whole request and return its answer."""
+    async def ask(self, raw: bytes, body: bytes = b"") -> Answer:
+        """Send a whole request, whose body may be given apart, and return its answer."""
+        answer, length = await self._begin(raw, body)
+        return replace(answer, body=await self._reader.readexactly(length))
+
+    async def pass_by(self, raw: bytes) -> Answer:
+        """Send a request and return its answer without the body, of which no more is in memory than one read."""
+        answer, length = await self._begin(raw, b"")
+        while length:
+            length -= len(await self._reader.read(min(length, 64 << 10)))
+        return answer
+
+    async def _begin(self, raw: bytes, body: bytes) -> tuple[Answer, int]:
+        """The answer's head, and how many bytes follow."""
         self._writer.write(raw)
-        await self._writer.drain()
+        for start in range(0, len(body), 64 << 10):
+            self._writer.write(body[start : start + (64 << 10)])
+            await self._writer.drain()
         head = (await self._reader.readuntil(b"\r\n\r\n")).decode("latin-1")
         status_line, *lines = head.removesuffix("\r\n\r\n").split("\r\n")
         version, status, _ = status_line.split(" ", 2)
         headers = tuple((name.lower(), value.strip()) for name, _, value in (line.partition(":") for line in lines))
         silent = raw.startswith(b"HEAD ") or status in {"204", "304"}
         length = 0 if silent else int(dict(headers).get("content-length", "0"))
-        return Answer(version, int(status), headers, await self._reader.readexactly(length))
+        return Answer(version, int(status), headers, b""), length
