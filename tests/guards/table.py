@@ -28,6 +28,10 @@ class Table:
         self._renewing = renewing
         self._counted: dict[str, dict[str, Figures]] = {}
 
+    def has(self, section: str) -> bool:
+        """Whether there is anything to check against; anything is, while it is renewed."""
+        return self._renewing or section in self._sections
+
     def check(self, section: str, counted: Mapping[str, Figures], evidence: Mapping[str, str] | None = None) -> None:
         """AssertionError where a case of the section exceeds its limit, has none, or was not counted.
 
@@ -50,8 +54,9 @@ class Table:
         """Put what was counted into the file and return a line for each change."""
         changes: list[str] = []
         parts = re.split(r"(?m)^(?=\[)", self._path.read_text("utf-8"))
+        parts += [f'\n["{section}"]\n' for section in self._counted.keys() - self._sections.keys()]
         for place, part in enumerate(parts):
-            section = part.partition("]")[0].strip('["')
+            section = part.partition("]")[0].strip('\n["')
             if section in self._counted:
                 parts[place], changed = _renewed(part, self._counted[section])
                 changes += [f"[{section}] {line}" for line in changed]

@@ -9,8 +9,10 @@ import pytest
 
 from tests.guards.hot_path import per_request
 from tests.guards.table import Table
-from tests.programs import need
+from tests.programs import lacking, need
 from tests.servers import ROOT
+
+SECTION = f"instructions on Python {sys.version_info.major}.{sys.version_info.minor}"
 
 TIMES = 100
 """Requests of each kind: twice as many give the same figure to a thousandth."""
@@ -44,6 +46,9 @@ def _count(folder: Path) -> dict[str, int]:
 @pytest.mark.slow
 def test_no_request_takes_more_instructions(tmp_path: Path, limits: Table) -> None:
     """From a request's bytes to its answer's, the process executes at most as many instructions as the table says."""
+    if not limits.has(SECTION):
+        lacking(f"tests/guards/limits.toml has no [{SECTION}]: `python -m tests.guards.renew -k instructions` adds it")
+
     counted = _count(tmp_path)
 
-    limits.check("instructions", {case: {"instructions": figure} for case, figure in counted.items()})
+    limits.check(SECTION, {case: {"instructions": figure} for case, figure in counted.items()})
