@@ -188,7 +188,7 @@ def test_damage_is_told_and_the_rest_taken_over(
     damage(volume)
     before = _files(volume.tree)
 
-    report = volume.adopt()
+    report = volume.adopt(thorough=True)
 
     assert report.counts[what], report.findings
     assert volume.tags("sound") == TAKEN

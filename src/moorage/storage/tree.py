@@ -28,6 +28,9 @@ from moorage.storage.tree_facts import CONTENT, PARTS, Flaw, Known, Link, Parts,
 _OPEN: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 # The longest digest, sha512's, has 135 characters: more than this is no link.
 _LONGEST_LINK: Final = 256
+# What links are read for is their digests; by any but this a blob may be another's, and the link says whose.
+_CANONICAL: Final = "sha256"
+_LINK_BYTES: Final = len("sha256:") + 64
 # Manifests are read: few are larger than the first, and room for more costs time even where it stays empty.
 _MOST_BODIES: Final = 16 * 1024
 _READ_BYTES: Final = 1 << 20
@@ -66,11 +69,18 @@ class ClassicTree:
         """Whether there is no folder of any repository."""
         return not self._folders("repositories", lambda trouble: None)
 
-    def repository(self, name: RepositoryName, known: Known, since: int, parts: Parts | None = None) -> RepositoryLinks:
+    @property
+    def root(self) -> str:
+        """The folder."""
+        return self._root
+
+    def repository(
+        self, name: RepositoryName, known: Known, since: int, parts: Parts | None = None, *, believe: bool = False
+    ) -> RepositoryLinks:
         """What the tree says of the repository, *parts* being what `names` said of it.
 
         Of links in *known* only the existence is looked at, and of tags in it the content too where the file is as new
-        as *since*, nanoseconds.
+        as *since*, nanoseconds. With *believe* a link file of the right size is taken to hold what its path says.
         """
         found = RepositoryLinks()
         base = f"repositories/{name}"
@@ -78,11 +88,11 @@ class ClassicTree:
             parts = _parts(self._folders(base, found.troubles.append))
         found.present = bool(parts & CONTENT)
         if "_layers" in parts:
-            self._digests(f"{base}/_layers", found, found.layers, known.layers, ALGORITHMS)
+            self._digests(f"{base}/_layers", found, found.layers, known.layers, ALGORITHMS, believe)
         if "_manifests" in parts:
             # Distribution links manifests by nothing but sha256, and we only where there are such bytes.
             algorithms = ALGORITHMS if os.path.lexists(f"{self._root}/blobs/{ALGORITHMS[1]}") else ALGORITHMS[:1]
-            self._digests(f"{base}/_manifests/revisions", found, found.revisions, known.revisions, algorithms)
+            self._digests(f"{base}/_manifests/revisions", found, found.revisions, known.revisions, algorithms, believe)
             self._tags(f"{base}/_manifests/tags", found, known.tags, since, algorithms)
         if "_uploads" in parts:
             for upload in self._folders(f"{base}/_uploads", found.troubles.append):
@@ -186,6 +196,7 @@ class ClassicTree:
         links: dict[Digest, Link],
         known: Collection[Digest],
         algorithms: Sequence[str],
+        believe: bool,  # noqa: FBT001 - given by place, as all are
     ) -> None:
         """Fill *links* with the link files of *folder*, by the digests in their paths."""
         for algorithm in algorithms:
@@ -196,7 +207,12 @@ class ClassicTree:
                     continue
                 digest = Digest(algorithm, name)
                 path = f"{above}/{name}/link"
-                link = self._known_link(path, found) if digest in known else self._link(path, found, digest)
+                if digest in known:
+                    link = self._known_link(path, found)
+                elif believe and algorithm == _CANONICAL:
+                    link = self._likely_link(path, found, digest)
+                else:
+                    link = self._link(path, found, digest)
                 if link is not None:
                     links[digest] = link
 
@@ -211,6 +227,17 @@ class ClassicTree:
             return None
         found.files += 1
         return Link(None, written)
+
+    def _likely_link(self, path: str, found: RepositoryLinks, digest: Digest) -> Link | None:
+        """The link of *digest* at *path* as `_link`; it is read only where it cannot hold the digest."""
+        try:
+            status = os.lstat(f"{self._root}/{path}")
+        except OSError:
+            return self._link(path, found, digest)
+        if status.st_size != _LINK_BYTES or not stat.S_ISREG(status.st_mode):
+            return self._link(path, found, digest)
+        found.files += 1
+        return Link(digest, status.st_mtime_ns)
 
     def _link(self, path: str, found: RepositoryLinks, digest: Digest) -> Link | None:
         """The link of *digest* at *path*, None where there is none. What it holds only makes trouble: its path is what

@@ -69,6 +69,20 @@ HARMLESS: Final = frozenset({Flaw.LINK_EMPTY, Flaw.LINK_GARBAGE, Flaw.LINK_OTHER
 _MOST_ALIKE: Final = 1000
 
 
+_FOUND: Final = (
+    "repositories",
+    "tags",
+    "manifests",
+    "blobs",
+    "bytes",
+    "links",
+    "uploads",
+    "upload_bytes",
+    "referrers_tags",
+    "generated",
+)
+
+
 @dataclass(slots=True)
 class Numbers:
     """Numbers of things; a blob is counted in each of its repositories."""
@@ -121,6 +135,17 @@ class Report:
     def tell_tree(self, trouble: Trouble) -> None:
         """Keep a flaw of the tree."""
         self.tell(trouble.flaw, trouble.path, trouble.detail)
+
+    def add(self, other: Report) -> None:
+        """Count in what another report has found; not what it has changed."""
+        for name in _FOUND:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        room = Counter({what: _MOST_ALIKE - count for what, count in self.counts.items()})
+        for finding in other.findings:
+            if room.setdefault(finding.what, _MOST_ALIKE) > 0:
+                room[finding.what] -= 1
+                self.findings.append(finding)
+        self.counts += other.counts
 
     @property
     def changes(self) -> int:

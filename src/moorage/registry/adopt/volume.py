@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Final
 
@@ -15,14 +16,16 @@ from moorage.metadata.outbox import Kind
 from moorage.oci.digest import ALGORITHMS, Digest
 from moorage.oci.media_types import OCI_ARTIFACT
 from moorage.oci.name import RepositoryName
+from moorage.registry.adopt.ahead import Task, is_worthwhile, read_ahead
 from moorage.registry.adopt.changes import Noted, carry_out, deleted_tags, narrowed, read_rows
 from moorage.registry.adopt.contents import Contents
 from moorage.registry.adopt.findings import Fault, Report
 from moorage.registry.adopt.parts import MOST_CHANGES, batches
-from moorage.registry.adopt.plan import Plan, Planner, Rows
+from moorage.registry.adopt.plan import Plan, Rows
+from moorage.registry.adopt.reader import RepositoryReader
 from moorage.registry.check.part import NoProgress, Progress
 from moorage.storage.tree import ClassicTree
-from moorage.storage.tree_facts import CONTENT, PARTS, Parts, RepositoryLinks, Trouble
+from moorage.storage.tree_facts import CONTENT, PARTS, Parts, Trouble
 
 # Seconds after which a step ends, so that links are written and leases kept between two.
 _STEP_SECONDS: Final = 0.5
@@ -46,10 +49,7 @@ class Volume:
 
 
 class _Step:
-    """Plans of one step, carried out by *commit* in batches.
-
-    One after the other: reading on while a thread writes made both slower, since each waits for the interpreter.
-    """
+    """Plans of one step, carried out by *commit* in batches."""
 
     def __init__(self, commit: Callable[[list[Plan]], Awaitable[None]]) -> None:
         self._commit = commit
@@ -102,10 +102,10 @@ class Comparison:
         self._database = volume.database
         self._tree = volume.tree
         self._dry_run = dry_run
+        self._verify = verify
         self._thorough = thorough
         self._progress = progress or NoProgress()
         self._contents = Contents(volume.tree, volume.manifest_bytes, verify=verify)
-        self._counted: set[bytes] | None = set() if dry_run else None
         self._closed: list[str] = []
 
     async def run(self) -> Report:
@@ -191,57 +191,82 @@ class Comparison:
         self, names: dict[RepositoryName, Parts], waiting: set[RepositoryName], since: int
     ) -> AsyncIterator[None]:
         """Every repository of the tree."""
-        planner, step = (
-            Planner(self._tree, self._contents, self.report, since, dry_run=self._dry_run),
-            _Step(self._commit),
-        )
-        closed = {path for path in self._closed if path.removeprefix("repositories/")[:-1] in names}
-        for name, parts in names.items():
-            if f"repositories/{name}/" in closed:
-                continue
-            plan, links = await self._plan(planner, name, since, parts, first=name in waiting)
-            self._count(links)
-            self.done += 1
-            self._progress.advance()
-            if await step.add(plan, links.files):
-                await step.end()
-                yield
+        step = _Step(self._commit)
+        closed = {path.removeprefix("repositories/")[:-1] for path in self._closed}
+        left = {name: parts for name, parts in names.items() if name not in closed}
+        async with aclosing(self._plans(left, waiting, since)) as plans:
+            async for plan, files in plans:
+                self.done += 1
+                self._progress.advance()
+                if await step.add(plan, files):
+                    await step.end()
+                    yield
         await step.end()
+
+    async def _plans(
+        self, left: dict[RepositoryName, Parts], waiting: set[RepositoryName], since: int
+    ) -> AsyncGenerator[tuple[Plan, int], None]:
+        """What is to be done about each repository, and how many link files say so."""
+        if await self._is_fresh(waiting):
+            some = left
+        else:
+            some = {name: parts for name, parts in left.items() if name in waiting}
+        if is_worthwhile(len(some)):
+            async with aclosing(read_ahead(self._task(first=bool(waiting)), some)) as frames:
+                async for read, report in frames:
+                    self.report.add(report)
+                    for plan, files in read:
+                        left.pop(plan.repository)
+                        yield plan, files
+        reader = self._reader(since)
+        for name, parts in left.items():
+            yield await self._plan(reader, name, parts, first=name in waiting)
+
+    async def _is_fresh(self, waiting: set[RepositoryName]) -> bool:
+        """Whether a dry run need not look for any repository in the database."""
+        return self._dry_run and not waiting and not await link_tree.has_content(self._database)
+
+    def _task(self, *, first: bool) -> Task:
+        return Task(
+            self._tree.root,
+            self._volume.manifest_bytes,
+            first=first,
+            dry_run=self._dry_run,
+            verify=self._verify,
+            thorough=self._thorough,
+        )
+
+    def _reader(self, since: int) -> RepositoryReader:
+        return RepositoryReader(
+            self._tree, self._contents, self.report, since, dry_run=self._dry_run, thorough=self._thorough
+        )
 
     async def _repositories_of_database(
         self, names: dict[RepositoryName, Parts], waiting: set[RepositoryName], since: int
     ) -> AsyncIterator[None]:
         """What the tree does not have, or had not when its names were read."""
-        planner, step = (
-            Planner(self._tree, self._contents, self.report, since, dry_run=self._dry_run),
-            _Step(self._commit),
-        )
+        reader, step = self._reader(since), _Step(self._commit)
         closed, after = tuple(self._closed), 0
         while page := await audit.repository_page(self._database, after=after, count=_PAGE):
             for _, text in page:
                 name = RepositoryName(text)
                 if name in names or f"repositories/{name}/".startswith(closed):
                     continue
-                plan, links = await self._plan(planner, name, since, None, first=name in waiting)
-                if await step.add(plan, links.files):
+                if await step.add(*await self._plan(reader, name, None, first=name in waiting)):
                     await step.end()
                     yield
             after = page[-1][0]
         await step.end()
 
     async def _plan(
-        self, planner: Planner, name: RepositoryName, since: int, parts: Parts | None, *, first: bool
-    ) -> tuple[Plan, RepositoryLinks]:
+        self, reader: RepositoryReader, name: RepositoryName, parts: Parts | None, *, first: bool
+    ) -> tuple[Plan, int]:
         """Plan one repository: first the rows are read and then the tree, which is never ahead of them."""
         rows = Rows() if first else await read_rows(self._database, name)
-        links = self._tree.repository(name, rows.known, 0 if self._thorough else since, parts)
+        links = reader.links(name, rows.known, parts)
         if not first and links.tags.keys() - rows.tags.keys():
             rows.deleted = await deleted_tags(self._database, name)
-        for trouble in links.troubles:
-            self.report.tell_tree(trouble)
-        if self._counted is not None:
-            self._measure(links, self._counted)
-        return planner.plan(name, links, rows, first=first), links
+        return reader.plan(name, links, rows, first=first), links.files
 
     async def _commit(self, plans: list[Plan]) -> None:
         now = self._volume.clock.now()
@@ -300,25 +325,6 @@ class Comparison:
             await link_tree.set_compared(transaction, self._volume.me, begun=begun, now=now)
 
         await self._database.write(work)
-
-    def _count(self, links: RepositoryLinks) -> None:
-        report = self.report
-        report.repositories += links.present
-        report.tags += len(links.tags)
-        report.manifests += len(links.revisions)
-        report.links += links.files
-        report.uploads += len(links.uploads)
-        report.upload_bytes += sum(links.uploads)
-        report.referrers_tags += sum(len(tag) == 71 and tag.startswith("sha256-") for tag in links.tags)
-
-    def _measure(self, links: RepositoryLinks, counted: set[bytes]) -> None:
-        for digest in links.layers:
-            if digest.key not in counted:
-                counted.add(digest.key)
-                size = self._contents.blob(digest)
-                if isinstance(size, int):
-                    self.report.blobs += 1
-                    self.report.bytes += size
 
     def _tally(self, plan: Plan) -> None:
         report = self.report
