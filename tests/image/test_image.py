@@ -82,14 +82,14 @@ class Docker:
 
     def await_answer(self, container: str) -> None:
         """Return once it serves, which Docker itself sees half a minute later."""
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 120
         while not self.serves(container):
             assert time.monotonic() < deadline, self.logs(container)
             time.sleep(0.5)
 
     def await_health(self, container: str) -> None:
         """Return once it is healthy."""
-        deadline = time.monotonic() + 90
+        deadline = time.monotonic() + 180
         while (state := self("inspect", "-f", "{{.State.Health.Status}}", container)) != "healthy":
             assert time.monotonic() < deadline, f"{state}: {self.logs(container)}"
             time.sleep(0.5)
@@ -230,7 +230,7 @@ def test_the_tutorials_own_line(docker: Docker, tmp_path: Path, cable: Cable) ->
 
 
 def _await_another(docker: Docker, pid: str) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while docker("inspect", "-f", "{{.State.Pid}}", "registry") in {pid, "0"}:
         assert time.monotonic() < deadline, docker.logs("registry")
         time.sleep(0.1)
@@ -245,7 +245,7 @@ def test_a_mounted_configuration_is_read(docker: Docker, place: str) -> None:
     )
     docker("run", "-d", "--name", "configured", UNCONFINED, "-v", f"{config}:{place}", IMAGE)
     try:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 120
         while "0.0.0.0:5001" not in (log := docker.logs("configured")) and ":::5001" not in log:
             assert time.monotonic() < deadline, log
             time.sleep(0.2)
