@@ -93,6 +93,13 @@ class Database(Reader, Protocol):
     An object that was not used yet, or was closed, may cross a fork; one that is open fails in the child.
     """
 
+    def version(self) -> bytes | None:
+        """What stays the same while nobody commits, in any process; None where that cannot be told without asking.
+
+        What was read after a version was taken still holds while there is no other.
+        """
+        ...
+
     async def write(self, work: Callable[[Reader], Awaitable[T]], *, durable: bool = True) -> T:
         """Run *work* in one transaction and return its result after the commit.
 

@@ -27,6 +27,10 @@ class KnownRows:
         self._seen: bytes | None = None
         self._answers: dict[tuple[Statement, tuple[Any, ...]], Sequence[Row]] = {}
 
+    def version(self) -> bytes | None:
+        """See `Database.version`."""
+        return self._stamp.read()
+
     def get(self, statement: Statement, values: tuple[Any, ...]) -> Sequence[Row] | None:
         """The rows that the statement would give, or None where that is not known."""
         stamp = self._stamp.read()

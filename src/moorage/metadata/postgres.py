@@ -92,6 +92,9 @@ class PostgresDatabase:
             async with self._here().take() as connection:
                 return await _Transaction(connection, self._compiled).rows(statement, parameters)
 
+    def version(self) -> None:
+        """See `Database.version`: only the server could tell."""
+
     async def write(self, work: Callable[[Reader], Awaitable[T]], *, durable: bool = True) -> T:
         """See `Database.write`. Raises Unavailable when the transaction collided with others again and again."""
         await _enter_task()

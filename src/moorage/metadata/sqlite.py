@@ -63,6 +63,10 @@ class SqliteDatabase:
         except OSError as error:
             raise Unavailable("the registry's database is unavailable", detail=error.strerror) from error
 
+    def version(self) -> bytes | None:
+        """See `Database.version`."""
+        return None if self._connection is None else self._known.version()
+
     async def write(self, work: Callable[[Reader], Awaitable[T]], *, durable: bool = True) -> T:
         """See `Database.write`. The work is done also where its caller is cancelled while it waits."""
         if not durable and (done := self._take_shortcut().run(work)) is not None:

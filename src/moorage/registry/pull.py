@@ -22,6 +22,10 @@ class Pull:
         self._store = store
         self._recent = recent
 
+    def version(self) -> bytes | None:
+        """See `Database.version`."""
+        return self._database.version()
+
     async def manifest(self, repository: RepositoryName, reference: Tag | Digest, *, body: bool) -> StoredManifest:
         """The manifest, with its body or only its facts. Raises ManifestUnknown."""
         ask = manifests.pull if body else manifests.stat

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 
 from moorage.auth.authenticator import Authenticator
 from moorage.auth.policy import allowed
@@ -15,6 +14,7 @@ from moorage.oci.credentials import parse_basic, parse_user
 from moorage.oci.name import RepositoryName, parse_name
 from moorage.v2 import blobs, listings, manifests, routes, uploads
 from moorage.v2.call import Call, Shared
+from moorage.v2.known_answers import KnownAnswers
 from moorage.v2.routes import Target, find_target
 
 _log = logging.getLogger("moorage.v2")
@@ -48,21 +48,24 @@ HANDLERS: dict[tuple[str, str], Handler] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
 class V2:
     """The face at `/v2/`.
 
-    `authorize` is the only place that decides; every handler runs behind it.
+    `authorize` is the only place that decides; every handler, and every answer that is remembered, stands behind it.
     """
 
-    shared: Shared
-    authenticator: Authenticator
+    def __init__(self, shared: Shared, authenticator: Authenticator) -> None:
+        self.shared = shared
+        self.authenticator = authenticator
+        self._known = KnownAnswers(shared.registry.pull.version)
 
     async def __call__(self, request: Request) -> Response:
         """Answer *request*; every failure that the protocol has a code for becomes that code."""
-        target = None
+        target = version = None
         try:
-            principal = await self.authenticate(request)
+            principal = self.shown(request)
+            if principal is None:
+                principal = await self.logged_in(request)
             request.principal = principal.name
             prefix = self.shared.prefix
             target = find_target(request.path.removeprefix(prefix) if prefix else request.path)
@@ -70,37 +73,50 @@ class V2:
             if target is None:
                 raise NameUnknown("no such endpoint", detail={"path": request.path[:200]})
             intake = self.shared.registry.intake
-            if not intake.ready and target.route is not routes.PING:
+            if intake.ready and target.route.steady:
+                known = self._known.get(request)
+                if known is not None:
+                    return known
+                version = self._known.version
+            elif not intake.ready and target.route is not routes.PING:
                 await intake.require(name)
             handler = HANDLERS[target.route.name, request.method]
-            return await handler(Call(self.shared, request, principal, name, target.argument))
+            answer = await handler(Call(self.shared, request, principal, name, target.argument))
         except (RegistryError, BadRequest) as error:
             if isinstance(error, Unsupported) and not error.allow and target is not None:
                 error.allow = tuple(method for method in target.route.actions if method in _ALWAYS)  # RFC 9110, 15.5.6
             if error.status >= _OUR_TROUBLE:
                 _log.error("request %s: %s: %r", request.id, error, error.__cause__)
-            return self.shared.answers.error(error)
+            answer = self.shared.answers.error(error)
+        if version is not None:
+            self._known.put(request, answer, version)
+        return answer
 
-    async def authenticate(self, request: Request) -> Principal:
-        """Who asks. Raises Unauthorized for credentials that are wrong or malformed, Denied for a revoked certificate.
+    def shown(self, request: Request) -> Principal | None:
+        """Who asks, where no password says so; None where one does. Raises Denied for a revoked certificate."""
+        shared = self.shared
+        certified = ANONYMOUS if request.certificate is None else self._certified(request)
+        if shared.rules.open:
+            return certified
+        if shared.proxy_header:
+            return _named_by_proxy(request, shared.proxy_header)
+        return None if b"authorization" in request.headers else certified
 
-        A password decides alone: whoever gives a wrong one is refused, whatever certificate the connection has shown.
+    def _certified(self, request: Request) -> Principal:
+        if request.certificate is None or self.shared.clients is None:
+            return ANONYMOUS
+        return self.shared.clients.principal(request.certificate)
+
+    async def logged_in(self, request: Request) -> Principal:
+        """Who asks by a password. Raises Unauthorized for credentials that are wrong or malformed.
+
+        It decides alone: whoever gives a wrong one is refused, whatever certificate the connection has shown.
         """
-        shown = ANONYMOUS
-        if request.certificate is not None and self.shared.clients is not None:
-            shown = self.shared.clients.principal(request.certificate)
-        if self.shared.rules.open:
-            return shown
-        if self.shared.proxy_header:
-            return _named_by_proxy(request, self.shared.proxy_header)
-        header = request.headers.get(b"authorization")
-        if header is None:
-            return shown
         if b"authorization" in request.repeated:
             raise Unauthorized("more than one Authorization header")
-        credentials = parse_basic(header)
+        credentials = parse_basic(request.headers[b"authorization"])
         if credentials is None:
-            return shown
+            return self._certified(request)
         principal = await self.authenticator.authenticate(*credentials, request.peer)
         if principal is None:
             raise Unauthorized("the user name or the password is wrong")
@@ -126,7 +142,7 @@ class V2:
         return name
 
     def _name(self, request: Request, target: Target, *, stranger: bool) -> RepositoryName | None:
-        if target.route in _WITHOUT_NAME:
+        if not target.route.named:
             return None
         try:
             name = parse_name(target.repository)
@@ -149,6 +165,5 @@ def _named_by_proxy(request: Request, header: bytes) -> Principal:
     return ANONYMOUS if user is None else Principal("proxy", user)
 
 
-_WITHOUT_NAME = (routes.PING, routes.CATALOG)
 # What no setting switches off.
 _ALWAYS = ("GET", "HEAD")

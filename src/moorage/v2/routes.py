@@ -14,20 +14,24 @@ _READ = {"GET": Action.PULL, "HEAD": Action.PULL}
 class Route(NamedTuple):
     """An endpoint: its *name*, its *path* as the reference page shows it, and what each method needs.
 
-    A method that is not in *actions* is refused; a route cannot exist without saying what it needs.
+    A method that is not in *actions* is refused; a route cannot exist without saying what it needs. *named*: it has a
+    repository. *steady*: what GET and HEAD answer depends on nothing but method, path, If-None-Match and the database.
     """
 
     name: str
     path: str
     actions: dict[str, Action]
+    named: bool = True
+    steady: bool = False
 
 
-PING = Route("ping", "/v2/", {"GET": Action.PING, "HEAD": Action.PING})
-CATALOG = Route("catalog", "/v2/_catalog", {"GET": Action.CATALOG, "HEAD": Action.CATALOG})
+PING = Route("ping", "/v2/", {"GET": Action.PING, "HEAD": Action.PING}, named=False, steady=True)
+CATALOG = Route("catalog", "/v2/_catalog", {"GET": Action.CATALOG, "HEAD": Action.CATALOG}, named=False)
 MANIFEST = Route(
     "manifest",
     "/v2/{name}/manifests/{reference}",
     {**_READ, "PUT": Action.PUSH, "DELETE": Action.DELETE},
+    steady=True,
 )
 BLOB = Route("blob", "/v2/{name}/blobs/{digest}", {**_READ, "DELETE": Action.DELETE})
 UPLOADS = Route("uploads", "/v2/{name}/blobs/uploads/", {"POST": Action.PUSH})
