@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from moorage.auth.authenticator import Authenticator, DatabaseAuthenticator, HtpasswdAuthenticator
 from moorage.auth.certificates import ClientCertificates
@@ -220,19 +221,23 @@ class Front:
         self._v2 = v2
         self._public = public
         self._at_root = V2(v2.shared._replace(prefix=""), v2.authenticator)
-        self._prefix = f"{prefix}/v2"
+        self._top = f"{prefix}/v2"
+        self._below = f"{prefix}/v2/"
         self._home = (prefix + "/", "/")
         headers = header_lines(*with_nosniff(extra))
         self._headers = headers + header_lines(("Cache-Control", "no-cache"))
         self._not_found = headers + header_lines(("Content-Type", "text/plain; charset=utf-8"))
 
-    async def __call__(self, request: Request) -> Response:
-        """Answer *request*."""
+    def __call__(self, request: Request) -> Coroutine[Any, Any, Response]:
+        """Answer *request*; no coroutine of its own stands between the server and the protocol."""
         path = request.path
-        if path.startswith(self._prefix) and path[len(self._prefix) : len(self._prefix) + 1] in {"/", ""}:
-            return await self._v2(request)
+        if path.startswith(self._below) or path == self._top:
+            return self._v2(request)
         if path.startswith("/v2/") or path == "/v2":
-            return await self._at_root(request)
+            return self._at_root(request)
+        return self._beside(request, path)
+
+    async def _beside(self, request: Request, path: str) -> Response:
         if path not in self._home:
             return self._public.answer(request) or Response(
                 404, self._not_found, b"not here: the registry's API is at /v2/\n"

@@ -126,9 +126,11 @@ class Response:
 
     The body is *body*, or the *parts* one after another. A HEAD's response carries the headers of the GET; the server
     leaves the body away. *declared* is the Content-Length, in bytes, where it is not the body's.
+
+    One without parts may be given as often as it fits, to different requests: nobody changes it.
     """
 
-    __slots__ = ("body", "declared", "head", "parts", "status")
+    __slots__ = ("_framing", "body", "declared", "head", "parts", "status")
 
     def __init__(
         self,
@@ -144,6 +146,15 @@ class Response:
         self.body = body
         self.parts = parts
         self.declared = declared
+        self._framing: bytes | None = None
+
+    @property
+    def framing(self) -> bytes:
+        """The line that says how long the body is; none in answers that never have one (RFC 9110, 8.6)."""
+        if self._framing is None:
+            length = self.length if self.declared is None else self.declared
+            self._framing = b"" if self.status in {204, 304} else b"Content-Length: %d\r\n" % length
+        return self._framing
 
     @property
     def length(self) -> int:
@@ -154,9 +165,10 @@ class Response:
 
     def close(self) -> None:
         """Let go of what the parts hold."""
-        for part in self.parts or ():
-            if isinstance(part, Part):
-                part.content.close()
+        if self.parts is not None:
+            for part in self.parts:
+                if isinstance(part, Part):
+                    part.content.close()
 
 
 Face = Callable[[Request], Coroutine[Any, Any, Response]]

@@ -134,3 +134,17 @@ class RequestBody:
         self.abandon()
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
+
+
+class _Nowhere:
+    """Where nothing comes from."""
+
+    def hold(self) -> None:
+        """Nothing."""
+
+    def want(self) -> None:
+        """Nothing."""
+
+
+EMPTY = RequestBody(_Nowhere(), 0)
+"""The body of every request that has none: complete from the beginning, it never changes."""

@@ -9,7 +9,6 @@ pipelined behind it wait, and while they do, nothing more is read.
 from __future__ import annotations
 
 import asyncio
-import enum
 import logging
 import socket
 from collections import deque
@@ -19,9 +18,11 @@ import orjson
 
 from moorage.errors import ClientGone
 from moorage.message import Face, Response
+from moorage.server.body import EMPTY
 from moorage.server.drive import Rest
 from moorage.server.exchange import Exchange
 from moorage.server.incoming import Incoming
+from moorage.server.phase import HANDLING, HEADERS, IDLE, LINGERING, SENDING, Phase
 from moorage.server.sending import ClosedTransport, Gone, Sender
 from moorage.server.serving import STATUS_LINES, Serving
 
@@ -40,16 +41,6 @@ _LINGER_BYTES = 1024 * 1024
 _LINGER_SECONDS = 5
 
 
-class Phase(enum.IntEnum):
-    """Where a connection stands; each has its own patience."""
-
-    IDLE = 0
-    HEADERS = 1
-    HANDLING = 2
-    SENDING = 3
-    LINGERING = 4
-
-
 class Connection(asyncio.BufferedProtocol):
     """One client's connection; *face* answers what it asks."""
 
@@ -60,7 +51,7 @@ class Connection(asyncio.BufferedProtocol):
         self._peer = peer
         self._secure = secure
         self._incoming = Incoming(serving, self, self._take, peer, secure=secure)
-        self._phase = Phase.HEADERS
+        self._phase = HEADERS
         self._since = serving.now
         self._current: Exchange | None = None
         self._waiting: deque[Exchange] = deque()
@@ -113,7 +104,7 @@ class Connection(asyncio.BufferedProtocol):
             self._sender.lose()
             self._waiting.clear()
             return False
-        return self._phase != Phase.LINGERING and (self._current is not None or bool(self._waiting))
+        return self._phase is not LINGERING and (self._current is not None or bool(self._waiting))
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """Where the next read goes."""
@@ -121,22 +112,22 @@ class Connection(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         """Bytes have come."""
-        data = self._serving.buffer[:nbytes]
+        serving, incoming, phase = self._serving, self._incoming, self._phase
         self._answered = 0
-        if self._phase == Phase.LINGERING:
+        if phase is LINGERING:
             self._linger(nbytes)
             return
         if self._closing:
             return
-        if self._phase == Phase.IDLE:
-            self._enter(Phase.HEADERS)
-        elif self._phase == Phase.HANDLING and self._incoming.current is not None:
-            self._since = self._serving.now
-        self._incoming.feed(data)
-        if self._incoming.refusal is not None:
+        if phase is IDLE:
+            self._enter(HEADERS)
+        elif phase is HANDLING and incoming.current is not None:
+            self._since = serving.now
+        incoming.feed(serving.buffer[:nbytes])
+        if incoming.refusal is not None:
             self._refuse()
-        elif self._phase == Phase.IDLE and self._incoming.partial:
-            self._enter(Phase.HEADERS)
+        elif incoming.partial and self._phase is IDLE:
+            self._enter(HEADERS)
 
     # Answering.
 
@@ -154,7 +145,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def _begin(self, exchange: Exchange) -> None:
         self._current = exchange
-        self._enter(Phase.HANDLING)
+        self._enter(HANDLING)
         coroutine = self._face(exchange.request)
         try:
             awaited = coroutine.send(None)
@@ -186,23 +177,30 @@ class Connection(asyncio.BufferedProtocol):
             response.close()
             self._done(exchange, response.status, 0)
             return
-        exchange.body.abandon()
-        remaining = exchange.body.remaining
-        if remaining is None or remaining > _DRAIN_BYTES or (remaining and exchange.expects):
-            close = True
-        last = self._serving.draining or (self._ended and not self._waiting)
-        close = close or self._closing or last or not exchange.keep_alive
-        head = self._head(exchange, response, close=close)
+        if (
+            (exchange.body is not EMPTY and self._leave_body(exchange))
+            or close
+            or not exchange.keep_alive
+            or self._serving.draining
+            or (self._ended and not self._waiting)
+        ):
+            self._closing = True
+        head = self._head(exchange, response)
         head_only = exchange.request.method == "HEAD"
-        self._closing = self._closing or close
         if response.parts is None or head_only:
             body = b"" if head_only else response.body
             response.close()
             self._transport.write(head + body)
             self._done(exchange, response.status, len(body))
         else:
-            self._enter(Phase.SENDING)
+            self._enter(SENDING)
             self._task = self._serving.loop.create_task(self._send(exchange, response, head))
+
+    def _leave_body(self, exchange: Exchange) -> bool:
+        """Take no more of the request's body; whether the connection cannot go on after it."""
+        exchange.body.abandon()
+        remaining = exchange.body.remaining
+        return remaining is None or remaining > _DRAIN_BYTES or (remaining > 0 and exchange.expects)
 
     async def _send(self, exchange: Exchange, response: Response, head: bytes) -> None:
         sent = self._sender.sent
@@ -218,18 +216,17 @@ class Connection(asyncio.BufferedProtocol):
             response.close()
         self._done(exchange, response.status, max(0, self._sender.sent - sent - len(head)))
 
-    def _head(self, exchange: Exchange, response: Response, *, close: bool) -> bytes:
-        status = response.status
-        length = response.length if response.declared is None else response.declared
-        ending = (
-            b"Connection: close\r\n\r\n" if close else (b"Connection: keep-alive\r\n\r\n" if exchange.old else b"\r\n")
-        )
+    def _head(self, exchange: Exchange, response: Response) -> bytes:
+        if self._closing:
+            ending = b"Connection: close\r\n\r\n"
+        else:
+            ending = b"Connection: keep-alive\r\n\r\n" if exchange.old else b"\r\n"
         return b"%b%b%bX-Request-Id: %b\r\n%b%b" % (
-            STATUS_LINES[status],
+            STATUS_LINES[response.status],
             self._serving.date,
             response.head,
             exchange.request.id.encode("ascii"),
-            b"" if status in {204, 304} else b"Content-Length: %d\r\n" % length,
+            response.framing,
             ending,
         )
 
@@ -250,7 +247,7 @@ class Connection(asyncio.BufferedProtocol):
         else:
             # What is left of a body that was answered early has as long as headers have.
             between = self._incoming.current is None and not self._incoming.partial
-            self._enter(Phase.IDLE if between else Phase.HEADERS)
+            self._enter(IDLE if between else HEADERS)
             self._read_on()
 
     def _next(self) -> None:
@@ -290,7 +287,7 @@ class Connection(asyncio.BufferedProtocol):
         if not still_sending or self._ended:
             self._transport.close()
             return
-        self._enter(Phase.LINGERING)
+        self._enter(LINGERING)
         self._read_on()
         if not self._secure:
             self._transport.write_eof()
@@ -379,9 +376,9 @@ class Connection(asyncio.BufferedProtocol):
         """See `Served.drain`."""
         if self._current is not None or self._waiting or self._transport.is_closing():
             return
-        if self._phase == Phase.IDLE:
+        if self._phase is IDLE:
             self._transport.close()
-        elif self._phase == Phase.HEADERS and not patient:
+        elif self._phase is HEADERS and not patient:
             self._give_up()
 
     def abort(self) -> None:

@@ -16,7 +16,7 @@ class Exchange:
     __slots__ = ("body", "expects", "keep_alive", "old", "request", "started")
 
     def __init__(
-        self, request: Request, body: RequestBody, *, keep_alive: bool, old: bool, expects: bool, started: float
+        self, request: Request, body: RequestBody, started: float, *, keep_alive: bool, old: bool, expects: bool
     ) -> None:
         self.request = request
         self.body = body

@@ -13,7 +13,7 @@ import httptools
 
 from moorage.errors import BadRequest
 from moorage.message import Request
-from moorage.server.body import RequestBody, Source
+from moorage.server.body import EMPTY, RequestBody, Source
 from moorage.server.exchange import Exchange
 from moorage.server.forwarded import client_address, trusts
 from moorage.server.serving import Serving
@@ -23,6 +23,8 @@ _TLS_HELLO = 0x16
 # limit on extensions and names none).
 _FRAMING_BYTES = 16 * 1024
 _FRAMING_FACTOR = 8
+_NOTHING = memoryview(b"")
+_NONE: frozenset[bytes] = frozenset()
 
 
 class Incoming:
@@ -95,7 +97,7 @@ class Incoming:
                 self.refuse(431, "the request's headers are too long")
         elif self.current is not None and self.refusal is None:
             self._measure_body(self.current, going_on=self.current is current)
-        return data[:0]
+        return _NOTHING
 
     def _ignore_upgrade(self) -> None:
         """Nothing is upgraded to: the request means what it means without the header (RFC 9110, 7.8).
@@ -126,7 +128,7 @@ class Incoming:
         """A request begins."""
         self._url = b""
         self._headers: dict[bytes, bytes] = {}
-        self._repeated: set[bytes] = set()
+        self._repeated: set[bytes] | frozenset[bytes] = _NONE
         self._header_count = 0
         self._header_bytes = 0
         self._fed = 0
@@ -141,38 +143,35 @@ class Incoming:
     def on_header(self, name: bytes, value: bytes) -> None:
         """One header field, or a trailer, which nobody here wants (RFC 9112, 7.1.2)."""
         limits = self._limits
-        self._header_count += 1
-        self._header_bytes += len(name) + len(value)
-        if self._header_count > limits.header_count or self._header_bytes > limits.header_bytes:
+        self._header_count = count = self._header_count + 1
+        self._header_bytes = size = self._header_bytes + len(name) + len(value)
+        if count > limits.header_count or size > limits.header_bytes:
             self.refuse(431, "the request's headers are too many or too long")
-            return
-        if not self._in_headers:
-            return
-        key = name.lower()
-        if key in self._headers:
-            self._repeated.add(key)
-        else:
-            self._headers[key] = value
+        elif self._in_headers:
+            key = name.lower()
+            if key in self._headers:
+                self._repeated = self._repeated | {key}
+            else:
+                self._headers[key] = value
 
     def on_headers_complete(self) -> None:
         """The headers are here."""
+        headers = self._headers
         self._in_headers = False
         self._fed = 0
-        self._upgrading = b"upgrade" in self._headers and self._parser.should_upgrade()
+        self._upgrading = b"upgrade" in headers and self._parser.should_upgrade()
         version = self._parser.get_http_version()
-        old = version == "1.0"
-        if old:
-            if b"transfer-encoding" in self._headers:
-                self.refuse(
-                    400, "HTTP/1.0 has no chunks"
-                )  # RFC 9112, 6.1: whoever came before may have read it otherwise
-        elif version != "1.1":
+        if version == "1.1":
+            if b"host" not in headers or b"host" in self._repeated:
+                self.refuse(400, "a request has one Host header")  # RFC 9112, 3.2
+        elif version != "1.0":
             self.refuse(400, "this server speaks HTTP/1.1")
-        elif b"host" not in self._headers or b"host" in self._repeated:
-            self.refuse(400, "a request has one Host header")  # RFC 9112, 3.2
+        elif b"transfer-encoding" in headers:
+            # RFC 9112, 6.1: whoever came before may have read it otherwise
+            self.refuse(400, "HTTP/1.0 has no chunks")
         if self.refusal is None:
-            exchange = self._exchange(old=old)
-            self.current = None if exchange.body.complete else exchange
+            exchange = self._exchange(old=version == "1.0")
+            self.current = None if exchange.body is EMPTY else exchange
             self._hand_over(exchange)
 
     def on_body(self, body: bytes) -> None:
@@ -191,14 +190,13 @@ class Incoming:
             ended.body.finish()
 
     def _exchange(self, *, old: bool) -> Exchange:
-        parser, headers = self._parser, self._headers
-        chunked = b"transfer-encoding" in headers
-        body = RequestBody(self._source, None if chunked else int(headers.get(b"content-length", b"0")))
+        parser, headers, body = self._parser, self._headers, self._body()
+        method = parser.get_method().decode("latin-1")
         path, _, query = self._url.decode("latin-1").partition("?")
         if not path.startswith("/"):
             path = "/" + path.partition("://")[2].partition("/")[2]
         request = Request(
-            parser.get_method().decode("latin-1"),
+            method,
             path,
             query,
             headers,
@@ -213,11 +211,18 @@ class Incoming:
         return Exchange(
             request,
             body,
-            keep_alive=parser.should_keep_alive() and parser.get_method() != b"CONNECT",
+            time.monotonic(),
+            keep_alive=parser.should_keep_alive() and method != "CONNECT",
             old=old,
-            expects=not old and headers.get(b"expect", b"").lower() == b"100-continue",
-            started=time.monotonic(),
+            expects=b"expect" in headers and not old and headers[b"expect"].lower() == b"100-continue",
         )
+
+    def _body(self) -> RequestBody:
+        headers = self._headers
+        if b"transfer-encoding" in headers:
+            return RequestBody(self._source, None)
+        length = int(headers[b"content-length"]) if b"content-length" in headers else 0
+        return RequestBody(self._source, length) if length else EMPTY
 
 
 class _InBody:
