@@ -8,6 +8,7 @@ import pytest
 from moorage.app import Application
 from moorage.cli import main
 from moorage.durable import FolderLock
+from moorage.metadata import bulk
 from moorage.oci.digest import Digest
 from tests.cli.conftest import Command
 from tests.content import Client, encode, image, noise
@@ -92,6 +93,34 @@ def test_a_dry_run_tells_the_same_and_changes_nothing(volume: Volume, moorage: C
     assert dry.out.splitlines()[:-1] == real.out.splitlines()[:-1]
     assert dry.out.splitlines()[-1].startswith("a dry run: nothing was removed; it would free ")
     assert sum(map(len, before.values())) - sum(map(len, volume.files().values())) >= len(LONELY) + len(UNTAGGED)
+
+
+def test_a_dry_run_leaves_links_that_are_due(volume: Volume, moorage: Command) -> None:
+    """What the link tree has yet to learn it learns from whoever writes; a dry run writes no file."""
+    volume.run(lambda application: push(application, DEMO, "new", CONFIG, LONELY, UNTAGGED))
+    before = volume.files()
+
+    result = moorage("garbage-collect", "-d")
+
+    assert "0 blobs and 0 manifests eligible for deletion" in result.out
+    assert volume.files() == before
+    volume.run(write_links)
+    assert volume.files() != before
+
+
+def test_nothing_is_collected_from_half_a_volume(volume: Volume, moorage: Command) -> None:
+    """While repositories of another registry's volume wait to be adopted, nobody knows what they use."""
+    before = volume.files()
+
+    async def wait(application: Application) -> None:
+        await application.database.write(lambda transaction: bulk.add_unadopted(transaction, ["some", "more"]))
+
+    volume.run(wait)
+    results = [moorage("garbage-collect", *options) for options in (["-d"], [])]
+
+    assert [result.code for result in results] == [6, 6]
+    assert all("of this volume 2 repositories are yet to be taken over" in result.err for result in results)
+    assert volume.files() == before
 
 
 def test_files_that_a_crash_left_go(volume: Volume, moorage: Command) -> None:

@@ -13,7 +13,8 @@ from moorage.cli.settings_options import chosen_settings, settings_source
 from moorage.cli.tables import number, size
 from moorage.cli.volume import Volume, refuse_foreign_root, volume_options
 from moorage.durable import FolderLock
-from moorage.errors import DataError
+from moorage.errors import DataError, UserError
+from moorage.metadata import link_tree
 from moorage.oci.digest import Digest
 from moorage.registry.check.part import Counts
 from moorage.registry.sweep import Sweep, Unused
@@ -65,8 +66,9 @@ async def _sweep(volume: Volume, *, dry_run: bool, untagged: bool, quiet: bool) 
     with FolderLock(volume.folders.lock):
         application = Application(volume.settings)
         try:
+            await _require_adopted(application)
             with ProgressLine() as progress:
-                while await application.links().work_off():
+                while not dry_run and await application.links().work_off():
                     pass
                 sweep = Sweep(application.subject(progress, Counts()), untagged=untagged)
                 unused = await sweep.find()
@@ -76,6 +78,16 @@ async def _sweep(volume: Volume, *, dry_run: bool, untagged: bool, quiet: bool) 
             await application.database.close()
     _tell(unused, dry_run=dry_run, quiet=quiet)
     return unused
+
+
+async def _require_adopted(application: Application) -> None:
+    """Raises UserError where a volume is adopted in part: what its other part uses cannot be known."""
+    left = await link_tree.waiting_count(application.database)
+    if left:
+        raise UserError(
+            f"of this volume {number(left, 'repository is', 'repositories are')} yet to be taken over: give the command"
+            " moorage adopt first, or let the server run until it has"
+        )
 
 
 def _tell(unused: Unused, *, dry_run: bool, quiet: bool) -> None:
