@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 import asyncpg
 import pytest
 
+_MOST_SHOWN = 20
+
 
 class Spent(NamedTuple):
     """SQL in its order; what begins and ends transactions is among it."""
@@ -25,7 +27,9 @@ class Spent(NamedTuple):
         return sum(not text.startswith(("BEGIN", "COMMIT", "ROLLBACK", "SAVEPOINT", "RELEASE")) for text in self.texts)
 
     def __str__(self) -> str:
-        return "\n".join("    " + " ".join(text.split())[:160] for text in self.texts)
+        lines = ["    " + " ".join(text.split())[:160] for text in self.texts[:_MOST_SHOWN]]
+        left = len(self.texts) - len(lines)
+        return "\n".join([*lines, f"    and {left} more"] if left else lines)
 
 
 class SqlLog:
