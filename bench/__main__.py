@@ -7,7 +7,7 @@ import json
 import os
 import re
 import resource
-import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -66,6 +66,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     scale, minutes = _scale(options), options.minutes or MINUTES[options.level]
     files, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(files, min(most, 65536)), most))
+    # Ended by a signal, it still stops what it started and clears away.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("bench: told to end"))
     with _temporary(options.folder) as folder, _temporary(_in_memory() or options.folder) as light:
         registries = _registries(options, Path(folder))
         for registry in registries:
@@ -168,7 +170,10 @@ def _temporary(parent: str | None) -> tempfile.TemporaryDirectory[str]:
 def _in_memory() -> str | None:
     """A file system in memory with room for a million folders; peers keep long lists in such."""
     memory = "/dev/shm"
-    return memory if os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > 8 << 30 else None
+    if not os.access(memory, os.W_OK):
+        return None
+    room = os.statvfs(memory)
+    return memory if room.f_bavail * room.f_frsize > 8 << 30 and room.f_favail > 2_000_000 else None
 
 
 def _earlier(folder: Path, revision: str, *, access: bool) -> Moorage:

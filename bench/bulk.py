@@ -139,10 +139,14 @@ def _classic(registry: Registry, scale: Scale, folder: Path) -> None:
     repositories = registry.data / "docker" / "registry" / "v2" / "repositories"
     for name in (LISTED, DOOMED):
         tags = _elsewhere(repositories / name / "_manifests" / "tags", folder / name.replace("/", "-"))
+        # A tag's history is for what collects garbage: no request of the bench reads it.
+        shutil.rmtree(tags / tag(0) / "index")
         _multiply(tags / tag(0), [tag(number) for number in range(1, scale.listed_tags)])
     catalog = _elsewhere(repositories / "catalog", folder / "catalog")
     first = catalog / Path(repository(0)).name
     (first / "_layers").mkdir(exist_ok=True)  # 2.x lists a repository by this folder, 3.x by the other
+    for name in ("_layers", "_manifests"):
+        _elsewhere(first / name, folder / name)
     _multiply(first, [Path(repository(number)).name for number in range(1, scale.repositories)])
 
 
@@ -157,6 +161,8 @@ def _layouts(registry: Registry, scale: Scale, folder: Path) -> None:
         ]
         path.write_text(json.dumps(index, separators=(",", ":")))
     catalog = _elsewhere(registry.data / "catalog", folder / "catalog")
+    for name in ("blobs", ".uploads"):
+        _elsewhere(catalog / Path(repository(0)).name / name, folder / name)
     names = [Path(repository(number)).name for number in range(1, scale.repositories)]
     _multiply(catalog / Path(repository(0)).name, names)
 
@@ -177,6 +183,8 @@ def _keys(registry: Registry, scale: Scale, folder: Path) -> None:
             catalog = _elsewhere(catalog, folder / place.replace("/", "-"))
         for template in sorted(catalog.iterdir()):
             ending = template.name.removeprefix(first)
+            if template.is_dir():
+                _elsewhere(template, folder / f"{place.replace('/', '-')}-{ending}")
             _multiply(template, [name + ending for name in names])
 
 
@@ -193,16 +201,17 @@ def _elsewhere(path: Path, to: Path) -> Path:
 
 
 def _multiply(template: Path, names: Sequence[str]) -> None:
-    """Folders, or files, like *template* beside it; files are hard links, for nobody writes into them."""
-    if template.is_file():
+    """Folders, or anything else, like *template* beside it; what is no folder is a hard link: nobody writes into it."""
+    if template.is_symlink() or template.is_file():
         for name in names:
             _link(str(template), f"{template.parent}/{name}")
         return
     folders, files = [], []
-    for place, _, inside in os.walk(template):
+    for place, within, inside in os.walk(template):
         relative = place.removeprefix(str(template))
         folders.append(relative)
-        files += [(f"{place}/{name}", f"{relative}/{name}") for name in inside]
+        links = [name for name in within if os.path.islink(f"{place}/{name}")]
+        files += [(f"{place}/{name}", f"{relative}/{name}") for name in (*inside, *links)]
     for name in names:
         target = f"{template.parent}/{name}"
         for folder in folders:
@@ -213,14 +222,14 @@ def _multiply(template: Path, names: Sequence[str]) -> None:
 
 def _link(source: str, target: str) -> None:
     try:
-        os.link(source, target)
+        os.link(source, target, follow_symlinks=False)
     except OSError as error:
         if error.errno != errno.EMLINK:
             raise
         # As many links as the file system allows: the next ones are to a file of their own.
-        shutil.copyfile(source, source + ".next")
+        shutil.copyfile(source, source + ".next", follow_symlinks=False)
         os.replace(source + ".next", source)
-        os.link(source, target)
+        os.link(source, target, follow_symlinks=False)
 
 
 _WRITERS: dict[type[Registry], Callable[[Registry, Scale, Path], None]] = {
