@@ -15,7 +15,7 @@ from moorage.auth.passwords import hash_argon2
 from moorage.metadata import users
 from moorage.metadata.migrate import bring_up_to_date
 from moorage.metadata.users import User
-from moorage.observe.access import AccessLog
+from moorage.observe.access import AccessLog, NoAccessLog
 from moorage.registry.adopt.volume import Comparison
 from moorage.server.connection import Connection
 from moorage.server.faces import Faces, Surroundings, open_faces
@@ -47,9 +47,11 @@ async def made_ready(settings: Settings) -> None:
     await application.database.close()
 
 
-async def composed(settings: Settings) -> tuple[Faces, Serving]:
-    """What a worker opens, on a data folder that is ready; the access log goes to /dev/null."""
+async def composed(settings: Settings, *, access_log: bool = True) -> tuple[Faces, Serving]:
+    """What a worker opens, on a data folder that is ready; its access log, if there is one, goes to /dev/null."""
     faces = await open_faces(settings, Surroundings((), 5000, frozenset(), 0))
+    if not access_log:
+        return faces, Serving(Limits(), NoAccessLog())
     log = AccessLog(os.open(os.devnull, os.O_WRONLY), asyncio.get_running_loop().time, text=False, fields={})
     return faces, Serving(Limits(), log)
 

@@ -107,14 +107,14 @@ class HotPath:
         assert answer.startswith(b"HTTP/1.1 %d " % case.status), answer
 
 
-async def run(folder: Path, work: Callable[[HotPath, dict[str, Case]], None]) -> None:
+async def run(folder: Path, work: Callable[[HotPath, dict[str, Case]], None], *, access_log: bool = True) -> None:
     """Fill a registry in *folder*, and let *work* use its hot path."""
     users = folder / "htpasswd"
     write_htpasswd(users, {USER: PASSWORD})
     settings = settings_for(folder / "data", htpasswd=users)
     await made_ready(settings)
     body = await _fill(Registry(settings))
-    faces, serving = await composed(settings)
+    faces, serving = await composed(settings, access_log=access_log)
     ours, theirs = socket.socketpair()
     connection, outlet = Connection(serving, faces.registry, ours, PEER, secure=False), Outlet()
     connection.connection_made(outlet)  # type: ignore[arg-type]
