@@ -74,11 +74,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             registry.lists = Path(light) / registry.name.replace(" ", "-")
         results = run(cases, registries, scale, options.patience, 60 * minutes if minutes else None)
         kept = json.loads(json.dumps(as_json(results, registries, scale)))
-    report = as_markdown(kept)
-    print(report)
-    _write(_OUT, "latest", report, kept)
+    _write(_OUT, "latest", kept)
+    print(as_markdown(kept))
     if options.keep:
-        _write(documentation.RESULTS, options.keep, report, kept)
+        _write(documentation.RESULTS, options.keep, kept)
         if options.keep == documentation.LATEST.stem:
             documentation.main()
     return 1 if results.failures else 0
@@ -190,10 +189,10 @@ def _earlier(folder: Path, revision: str, *, access: bool) -> Moorage:
     return Moorage(folder / name, source / "src", name, access=access)
 
 
-def _write(folder: Path, name: str, report: str, kept: Mapping[str, Any]) -> None:
+def _write(folder: Path, name: str, kept: Mapping[str, Any]) -> None:
     folder.mkdir(exist_ok=True)
-    (folder / f"{name}.md").write_text(report)
-    (folder / f"{name}.json").write_text(_lines(kept))
+    (folder / f"{name}.json").write_text(_lines(kept))  # first: the rest can be made from it at any time
+    (folder / f"{name}.md").write_text(as_markdown(kept))
     (folder / f"{name}.svg").write_text(picture(kept))
     print(f"bench: wrote {folder.relative_to(ROOT) / name}.md, .json and .svg", file=sys.stderr)
 
