@@ -32,6 +32,7 @@ class Shaken:
     protocol: str | None
     reused: bool
     session: ssl.SSLSession | None
+    cipher: str
 
 
 @pytest.fixture(scope="module")
@@ -100,9 +101,10 @@ def shake(
     der = theirs.getpeercert(binary_form=True)
     assert der is not None
     shown = x509.load_der_x509_certificate(der).extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    return Shaken(
-        [str(one.value) for one in shown], theirs.selected_alpn_protocol(), bool(theirs.session_reused), theirs.session
-    )
+    names = [str(one.value) for one in shown]
+    cipher = theirs.cipher()
+    assert cipher is not None
+    return Shaken(names, theirs.selected_alpn_protocol(), bool(theirs.session_reused), theirs.session, cipher[0])
 
 
 def shown(contexts: Contexts, client: ssl.SSLContext, name: str | None, address: str = "127.0.0.1") -> list[str]:
@@ -218,6 +220,20 @@ def test_one_bad_pair_of_several(store: CertificateStore, authority: Authority) 
 
     assert shown(contexts, client, "a.example") == ["a.example"]
     assert shown(contexts, client, "b.example") == ["b.example", "new.example"]
+
+
+@pytest.mark.parametrize("first", ["AES128-GCM-SHA256", "AES256-GCM-SHA384", "CHACHA20-POLY1305"])
+def test_clients_choose_the_cipher(store: CertificateStore, authority: Authority, first: str) -> None:
+    """Of those that are good the client's first is taken, also where a context is swapped for another by name."""
+    keep(store, "a.example", authority)
+    contexts = Contexts([of(store, "a.example")], TlsPolicy())
+    client = trusting(authority)
+    client.maximum_version = ssl.TLSVersion.TLSv1_2  # whose suites Python can put in an order
+    client.set_ciphers(f"ECDHE-ECDSA-{first}:ECDHE+AESGCM:ECDHE+CHACHA20")
+    with local() as connection:
+        found = shake(contexts.beginning(connection), client, "a.example")
+
+    assert found.cipher == f"ECDHE-ECDSA-{first}"
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])

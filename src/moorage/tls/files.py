@@ -63,7 +63,10 @@ def bare_context(policy: TlsPolicy) -> ssl.SSLContext:
     context.sslobject_class = TellingSslObject
     context.minimum_version = _VERSIONS[policy.minimum]
     context.set_alpn_protocols(_PROTOCOLS)
-    context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_CIPHER_SERVER_PREFERENCE
+    context.options |= ssl.OP_NO_RENEGOTIATION
+    # A client knows which its processor is quick at: Go's put AES-128 first, or ChaCha20 where it has no
+    # instructions for AES. All that are offered are good.
+    context.options &= ~ssl.OP_CIPHER_SERVER_PREFERENCE
     try:
         context.set_ciphers(":".join(policy.ciphers) or _CIPHERS)
     except ssl.SSLError:
