@@ -1,8 +1,12 @@
 from __future__ import annotations
 
-from moorage.metadata import outbox
+from moorage.metadata import manifests, outbox, repositories, tags
 from moorage.metadata.database import Database, Reader
+from moorage.metadata.manifests import NewManifest
 from moorage.metadata.outbox import Kind
+from moorage.oci.digest import Digest
+from moorage.oci.name import parse_name
+from moorage.oci.reference import parse_tag
 from tests.metadata.homes import Home
 
 CHANGES = [
@@ -57,3 +61,26 @@ def test_any_number_of_changes_is_forgotten_at_once(home: Home) -> None:
         return [(change.kind, change.repository, change.key) for change in await outbox.next_changes(database, 1000)]
 
     assert home.run(scenario) == CHANGES
+
+
+def test_tags_of_a_manifest_are_noted_at_once(home: Home) -> None:
+    """Each tag that names it is noted by its name's bytes, and none that names another manifest."""
+
+    async def tag(transaction: Reader, repository_id: int, name: str, body: bytes) -> int:
+        new = NewManifest(Digest.of(body), "application/json", body, None, None, None, ())
+        manifest_id, _ = await manifests.add(transaction, repository_id, new, 1)
+        await tags.set_tag(transaction, repository_id, parse_tag(name), manifest_id, new.digest, "me", 1)
+        return manifest_id
+
+    async def scenario(database: Database) -> list[tuple[Kind, str, bytes]]:
+        async def work(transaction: Reader) -> None:
+            repository_id = await repositories.ensure(transaction, parse_name("team/app"), 1)
+            await tag(transaction, repository_id, "other", b"other")
+            for name in ("1.0-rc_2", "Latest"):
+                manifest_id = await tag(transaction, repository_id, name, b"{}")
+            await outbox.note_tags(transaction, "team/app", manifest_id)
+
+        await database.write(work)
+        return [(change.kind, change.repository, change.key) for change in await outbox.next_changes(database, 100)]
+
+    assert sorted(home.run(scenario)) == [(Kind.TAG, "team/app", b"1.0-rc_2"), (Kind.TAG, "team/app", b"Latest")]

@@ -6,10 +6,10 @@ import enum
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from sqlalchemy import bindparam, delete, select
+from sqlalchemy import LargeBinary, bindparam, cast, delete, literal_column, select
 
 from moorage.metadata.database import Reader, Statement
-from moorage.metadata.schema import outbox
+from moorage.metadata.schema import outbox, tags
 
 
 class Kind(enum.IntEnum):
@@ -34,6 +34,17 @@ _ADD = Statement(
         kind=bindparam("kind"), repository=bindparam("repository"), key=bindparam("key")
     )
 )
+# The database makes the rows of a hundred thousand tags in half the time that it takes to be told them.
+_ADD_TAGS = Statement(
+    lambda insert: insert(outbox).from_select(
+        ["kind", "repository", "key"],
+        select(
+            literal_column(str(int(Kind.TAG))),
+            bindparam("repository", type_=outbox.c.repository.type),
+            cast(tags.c.name, LargeBinary),
+        ).where(tags.c.manifest_id == bindparam("manifest_id")),
+    )
+)
 _NEXT = Statement(
     lambda insert: (
         select(outbox.c.id, outbox.c.kind, outbox.c.repository, outbox.c.key)
@@ -51,6 +62,11 @@ _REMOVE = Statement(
 async def note(transaction: Reader, kind: Kind, repository: str, key: bytes) -> None:
     """Ask for the link of *key* to be looked at again."""
     await transaction.rows(_ADD, {"kind": int(kind), "repository": repository, "key": key})
+
+
+async def note_tags(transaction: Reader, repository: str, manifest_id: int) -> None:
+    """Ask for the links of all tags that name the manifest, as of now, to be looked at again."""
+    await transaction.rows(_ADD_TAGS, {"repository": repository, "manifest_id": manifest_id})
 
 
 async def next_changes(reader: Reader, count: int) -> list[Change]:

@@ -74,9 +74,7 @@ _DELETED = Statement(
         .group_by(tag_history.c.name)
     )
 )
-_REMOVE_ALL = Statement(
-    lambda insert: delete(tags).where(tags.c.manifest_id == bindparam("manifest_id")).returning(tags.c.name)
-)
+_REMOVE_ALL = Statement(lambda insert: delete(tags).where(tags.c.manifest_id == bindparam("manifest_id")))
 
 
 async def set_tag(  # noqa: PLR0917 - a row, column by column
@@ -110,10 +108,10 @@ async def remove(transaction: Reader, repository_id: int, tag: Tag, principal: s
     return bool(removed)
 
 
-async def remove_all(transaction: Reader, manifest_id: int, principal: str, now: int) -> list[str]:
-    """Remove every tag of the manifest and return their names."""
+async def remove_all(transaction: Reader, manifest_id: int, principal: str, now: int) -> None:
+    """Remove every tag of the manifest."""
     await transaction.rows(_REMEMBER_ALL, {"manifest_id": manifest_id, "principal": principal, "now": now})
-    return [row[0] for row in await transaction.rows(_REMOVE_ALL, {"manifest_id": manifest_id})]
+    await transaction.rows(_REMOVE_ALL, {"manifest_id": manifest_id})
 
 
 async def deleted(reader: Reader, repository_id: int) -> dict[str, int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from moorage.clock import Clock
 from moorage.errors import BlobUnknown, ManifestUnknown
-from moorage.metadata import blobs, bulk, manifests, outbox, repositories, tags
+from moorage.metadata import blobs, manifests, outbox, repositories, tags
 from moorage.metadata.database import Database, Reader
 from moorage.oci.digest import Digest
 from moorage.oci.name import RepositoryName
@@ -42,10 +42,10 @@ class Delete:
             found = None if repository_id is None else await manifests.find(transaction, repository_id, digest)
             if found is None:
                 raise ManifestUnknown(detail={"name": repository, "reference": str(digest)})
-            names = await tags.remove_all(transaction, found[0], principal, self._clock.now())
+            await outbox.note_tags(transaction, repository, found[0])
+            await tags.remove_all(transaction, found[0], principal, self._clock.now())
             await manifests.remove(transaction, found[0])
-            notes = [(int(outbox.Kind.TAG), repository, name.encode("ascii")) for name in names]
-            await bulk.note(transaction, [*notes, (int(outbox.Kind.REVISION), repository, digest.key)])
+            await outbox.note(transaction, outbox.Kind.REVISION, repository, digest.key)
 
         await self._database.write(work)
 
