@@ -3,13 +3,35 @@
 from __future__ import annotations
 
 import importlib
+import signal
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
-import click
 
-from moorage.cli.exit_codes import exit_code
-from moorage.errors import MoorageError, RegistryError
+@contextmanager
+def _loading() -> Iterator[None]:
+    """While modules load, a Ctrl-C ends the program without a word, as it does one that takes no notice of it.
+
+    Python's own KeyboardInterrupt would be a traceback then, or come up within the import system and be lost there.
+    """
+    ours = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if not ours or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+with _loading():
+    import click
+
+    from moorage.cli.exit_codes import exit_code
+    from moorage.errors import MoorageError, RegistryError
 
 # Module and attribute: loaded when the word is used, so that `moorage version` need not import a web server.
 _COMMANDS = {
@@ -44,7 +66,8 @@ class _Words(click.Group):
         if cmd_name not in _COMMANDS:
             return None
         module, name = _COMMANDS[cmd_name]
-        command: click.Command = getattr(importlib.import_module(module), name)
+        with _loading():
+            command: click.Command = getattr(importlib.import_module(module), name)
         return command
 
 
