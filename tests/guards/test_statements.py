@@ -167,10 +167,11 @@ def figures(spent: Mapping[str, Spent]) -> dict[str, dict[str, int]]:
 def test_no_request_takes_more_statements_on_sqlite(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limits: Table
 ) -> None:
-    """Every request takes at most the statements and transactions of the table."""
+    """Every request takes at most the statements and transactions of the table; tags cost a delete none."""
     spent = spend(settings_for(tmp_path), SqlLog(monkeypatch))
 
     limits.check("statements on SQLite", figures(spent), {case: str(taken) for case, taken in spent.items()})
+    assert len(spent["manifest DELETE, 1,000 tags"].texts) == len(spent["manifest DELETE, 1 tag"].texts)
 
 
 def test_no_request_takes_more_statements_on_postgres(
@@ -180,3 +181,4 @@ def test_no_request_takes_more_statements_on_postgres(
     spent = spend(settings_for(tmp_path, postgres_url), SqlLog(monkeypatch))
 
     limits.check("statements on PostgreSQL", figures(spent), {case: str(taken) for case, taken in spent.items()})
+    assert len(spent["manifest DELETE, 1,000 tags"].texts) == len(spent["manifest DELETE, 1 tag"].texts)
