@@ -36,6 +36,9 @@ def digest_of(data: bytes) -> str:
     return "sha256:" + hashlib.sha256(data).hexdigest()
 
 
+EMPTY = Blob(b"{}", digest_of(b"{}"))
+
+
 def make_blob(size: int, seed: str) -> Blob:
     """*size* bytes that no compression makes smaller; the same seed gives the same bytes."""
     data = random.Random(seed).randbytes(min(size, _BLOCK))
@@ -57,6 +60,22 @@ def make_manifest(config: tuple[str, int], layers: Iterable[tuple[str, int]]) ->
         "layers": [{"mediaType": _LAYER, "digest": digest, "size": size} for digest, size in layers],
     }
     body = json.dumps(document, indent=3).encode()
+    return Blob(body, digest_of(body))
+
+
+def make_referrer(subject: Blob, kind: str, number: int) -> Blob:
+    """A manifest of artifact type *kind* that holds nothing and refers to the manifest *subject*."""
+    empty = {"mediaType": "application/vnd.oci.empty.v1+json", "digest": EMPTY.digest, "size": len(EMPTY.data)}
+    document = {
+        "schemaVersion": 2,
+        "mediaType": MANIFEST,
+        "artifactType": kind,
+        "config": empty,
+        "layers": [empty],
+        "subject": {"mediaType": MANIFEST, "digest": subject.digest, "size": len(subject.data)},
+        "annotations": {"number": str(number)},
+    }
+    body = json.dumps(document).encode()
     return Blob(body, digest_of(body))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bench.cases import blobs, hostile, images, latency, listings, pushes, small, storm
+from bench.cases import blobs, clients, hostile, images, latency, listings, pushes, referrers, small, storm
 from bench.measure import Case
 
 CASES: tuple[Case, ...] = (
@@ -13,6 +13,8 @@ CASES: tuple[Case, ...] = (
     *pushes.CASES,
     *images.CASES,
     *storm.CASES,
+    *referrers.CASES,
     *listings.CASES,
+    *clients.CASES,
     *hostile.CASES,
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
 import time
@@ -32,13 +33,16 @@ def _stalled(name: str, mode: Mode) -> Case:
         """Clients that ask for the large blob and read nothing."""
         head = request(registry, "GET", f"/v2/{REPOSITORY}/blobs/{registry.facts['large']}")
         before = pss_bytes(registry.pid)
+        readers: list[socket.socket] = []
         with ExitStack() as stack:
             for _ in range(scale.readers):
-                stack.enter_context(registry.connect(receive_buffer=4096)).sendall(head)
+                readers.append(stack.enter_context(registry.connect(receive_buffer=4096)))
+                readers[-1].sendall(head)
             time.sleep(1)
             used = pss_bytes(registry.pid) - before
+            refused = sum(not reader.recv(12).endswith(b" 200") for reader in readers)
         time.sleep(0.2)
-        return {name: Sample(max(used, 0) / 2**20 / scale.readers)}
+        return {name: Sample(max(used, 0) / 2**20 / scale.readers, None, refused)}
 
     return Case(name, (Row(name, "MiB", "less", wanted=10 if mode is ANONYMOUS else None),), run, mode=mode, rounds=1)
 
