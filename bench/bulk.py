@@ -161,8 +161,8 @@ def _layouts(registry: Registry, scale: Scale, folder: Path) -> None:
         ]
         path.write_text(json.dumps(index, separators=(",", ":")))
     catalog = _elsewhere(registry.data / "catalog", folder / "catalog")
-    for name in ("blobs", ".uploads"):
-        _elsewhere(catalog / Path(repository(0)).name / name, folder / name)
+    # Its uploads' folder only: a blob must be a link of its own, or it is taken for a duplicate and cleared away.
+    _elsewhere(catalog / Path(repository(0)).name / ".uploads", folder / "uploads")
     names = [Path(repository(number)).name for number in range(1, scale.repositories)]
     _multiply(catalog / Path(repository(0)).name, names)
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from bench.measure import Cannot, Case, Row, Sample, Scale
 from bench.registries import MODES, Mode, Registry
 from bench.seeding import Unequal, fill
-from bench.tree import pss_bytes, wait_for_quiet
+from bench.tree import pss_bytes, settle, wait_for_quiet
 
 # A sample may take this long whatever its case's share of the time is.
 _LEAST_SECONDS = 30.0
@@ -144,6 +144,7 @@ def _start(registries: Sequence[Registry], mode: Mode, cases: Sequence[Case], re
             if reason := registry.cannot(mode):
                 raise Cannot(reason)
             registry.start(mode)
+            settle(registry.pid, 15)  # what a start leaves to be done belongs to no case
         except (RuntimeError, OSError, Cannot) as error:
             for case in cases:
                 results.refuse(case, registry.name, _reason(error))

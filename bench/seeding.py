@@ -37,9 +37,9 @@ def fingerprint(registry: Registry, scale: Scale) -> str:
     names += [f"blobs/{registry.facts['large']}", "manifests/latest", "manifests/blobs"]
     paths = [f"{REPOSITORY}/{name}" for name in names]
     for share in range(1, 5):
-        paths.append(f"{bulk.LISTED}/manifests/{bulk.tag(share * scale.listed_tags // 4 - 1)}")
-        paths.append(f"{bulk.DOOMED}/manifests/{bulk.tag(share * scale.listed_tags // 4 - 1)}")
-        paths.append(f"{bulk.repository(share * scale.repositories // 4 - 1)}/manifests/latest")
+        paths.append(f"{bulk.LISTED}/manifests/{bulk.tag(share * (scale.listed_tags - 1) // 4)}")
+        paths.append(f"{bulk.DOOMED}/manifests/{bulk.tag(share * (scale.listed_tags - 1) // 4)}")
+        paths.append(f"{bulk.repository(share * (scale.repositories - 1) // 4)}/manifests/latest")
     held = []
     with registry.connect() as stream:
         for path in paths:
