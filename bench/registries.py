@@ -156,7 +156,11 @@ class Registry:
         if receive_buffer is not None:
             plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         plain.settimeout(120)
-        plain.connect(("127.0.0.1", self.port))
+        try:
+            plain.connect(("127.0.0.1", self.port))
+        except OSError:
+            plain.close()
+            raise
         plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return _unverified().wrap_socket(plain) if self.mode.secure else plain
 
