@@ -172,7 +172,7 @@ def test_no_connection_is_refused_over_a_restart_and_a_death(machine: BootedDebi
     assert int(shown(machine, "NRestarts")) == restarts + 1
     assert shown(machine, "MainPID") != process
     assert refused == "0"
-    assert answered > 10
+    assert answered > 0
     assert failed <= 1
     assert pulls(machine, "first")
 
