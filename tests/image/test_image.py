@@ -32,6 +32,11 @@ IMAGE = "moorage:0.1.0"
 NAME = "registry.test"
 UNCONFINED = "--security-opt=seccomp=unconfined"
 STOP_SECONDS = 10
+OVERRIDE = """
+services:
+  registry:
+    security_opt: ["no-new-privileges:true", "seccomp=unconfined"]
+"""
 
 
 def build(folder: Path) -> Path:
@@ -298,3 +303,42 @@ def test_it_needs_little(docker: Docker, options: tuple[str, ...]) -> None:
         assert docker("inspect", "-f", "{{.State.ExitCode}}", "modest") == "0"
     finally:
         docker("rm", "-f", "-v", "modest")
+
+
+def test_the_compose_file_as_it_is(docker: Docker, cable: Cable) -> None:
+    """`docker compose up -d` with deploy/compose.yml: healthy, login, push; down and up again, and it is all there."""
+    folder = docker.folder / "composed"
+    for name in ("auth", "certs"):
+        (folder / name).mkdir(parents=True)
+    shutil.copyfile(ROOT / "deploy" / "compose.yml", folder / "compose.yml")
+    (folder / "unconfined.yml").write_text(OVERRIDE)
+    pair = Authority(folder).issue(NAME)
+    shutil.copyfile(pair.certificate, folder / "certs" / "fullchain.pem")
+    shutil.copyfile(pair.key, folder / "certs" / "privkey.pem")
+    (folder / "certs" / "privkey.pem").chmod(0o600)
+    docker.engine.trust(NAME, pair.ca)
+    line = docker("run", "--rm", UNCONFINED, "--entrypoint", "htpasswd", IMAGE, "-Bbn", "alice", "c0rrect-horse")
+    (folder / "auth" / "htpasswd").write_text(line + "\n")
+    files = ("-f", "compose.yml", "-f", "unconfined.yml")
+
+    def compose(*words: str) -> str:
+        # It asks where it is, and cannot be told inside of the engine's mounts.
+        there = f'cd {folder} && exec "$0" "$@"'
+        return docker.shell("sh", "-c", there, need("docker-compose"), "--project-name", "moorage", *files, *words)
+
+    try:
+        compose("up", "--detach", "--wait")
+        docker("login", "--username", "alice", "--password-stdin", NAME, stdin="c0rrect-horse")
+        full = f"{NAME}/team/composed:1"
+        docker("import", "-", full, stdin=busybox_tar({"etc/name": b"it runs"}))
+        docker("push", full)
+        compose("down")
+        gone = docker("ps", "--all", "--quiet")
+        compose("up", "--detach", "--wait")
+        docker("rmi", full)
+        docker("pull", full)
+
+        assert gone == ""
+        assert compose("ps", "--format", "{{.Service}} {{.Health}}") == "registry healthy"
+    finally:
+        compose("down", "--volumes")
