@@ -1,4 +1,4 @@
-"""Long lists without a push for each entry: rows and files such as pushes leave are written while a registry rests.
+"""Long lists without a push for each entry: files such as pushes leave are written while a registry rests.
 
 One tag and one repository are pushed as usual; the rest is made like them, in the registry's own way of keeping it.
 A registry whose files are not known here gets every entry by a push.
@@ -10,9 +10,7 @@ import errno
 import json
 import os
 import shutil
-import sqlite3
 from collections.abc import Callable, Sequence
-from contextlib import closing
 from pathlib import Path
 
 from bench.cases.seed import push_image, shares
@@ -70,66 +68,16 @@ def _put(registry: Registry, name: str, numbers: Sequence[int]) -> Script:
         answer.expect(201)
 
 
-# Moorage: rows. The link tree is left as it is; no request reads it.
-
-
-def _rows(registry: Registry, scale: Scale, folder: Path) -> None:
-    with closing(sqlite3.connect(registry.data / "moorage" / "moorage.db", isolation_level=None)) as database:
-        database.execute("PRAGMA synchronous = OFF")
-        database.execute("BEGIN")
-        for name in (LISTED, DOOMED):
-            _tag_rows(database, name, scale.listed_tags)
-        _repository_rows(database, scale.repositories)
-        database.execute("COMMIT")
-        database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-
-
-_NUMBERS = "WITH RECURSIVE numbers(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n + 1 < :count)"
-
-
-def _tag_rows(database: sqlite3.Connection, name: str, count: int) -> None:
-    values = {"count": count, "name": name, "first": tag(0)}
-    database.execute(
-        f"{_NUMBERS} INSERT INTO tags (repository_id, name, manifest_id, updated_at) "
-        "SELECT t.repository_id, printf('tag-%07d', n), t.manifest_id, t.updated_at FROM numbers, tags t "
-        "JOIN repositories r ON r.id = t.repository_id WHERE r.name = :name AND t.name = :first AND n < :count",
-        values,
-    )
-    database.execute(
-        "INSERT INTO tag_history (repository_id, name, digest, at, principal) "
-        "SELECT t.repository_id, t.name, h.digest, t.updated_at, h.principal FROM tags t "
-        "JOIN repositories r ON r.id = t.repository_id JOIN tag_history h ON h.repository_id = r.id "
-        "AND h.name = :first WHERE r.name = :name AND t.name != :first",
-        values,
-    )
-
-
-def _repository_rows(database: sqlite3.Connection, count: int) -> None:
-    values = {"count": count, "first": repository(0)}
-    template = "repositories f JOIN {0} x ON x.repository_id = f.id AND f.name = :first"
-    others = "repositories r ON r.name > :first AND r.name GLOB 'catalog/*'"
-    database.execute(
-        f"{_NUMBERS} INSERT INTO repositories (name, created_at) SELECT printf('catalog/%07d', n), created_at "
-        "FROM numbers, repositories WHERE name = :first AND n < :count",
-        values,
-    )
-    columns = "digest, media_type, size, artifact_type, subject, referrer, created_at, body"
-    copied = ", ".join(f"x.{column}" for column in columns.split(", "))
-    database.execute(
-        f"INSERT INTO manifests (repository_id, {columns}) SELECT r.id, {copied} "
-        f"FROM {template.format('manifests')} JOIN {others}",
-        values,
-    )
-    database.execute(
-        "INSERT INTO tags (repository_id, name, manifest_id, updated_at) SELECT r.id, x.name, m.id, x.updated_at "
-        f"FROM {template.format('tags')} JOIN {others} JOIN manifests m ON m.repository_id = r.id",
-        values,
-    )
-    database.execute(
-        "INSERT INTO tag_history (repository_id, name, digest, at, principal) "
-        f"SELECT r.id, x.name, x.digest, x.at, x.principal FROM {template.format('tag_history')} JOIN {others}",
-        values,
-    )
+def _adopted(registry: Registry, scale: Scale, folder: Path) -> None:
+    """Distribution's folders, which Moorage takes over; links to folders it would not follow."""
+    repositories = registry.data / "docker" / "registry" / "v2" / "repositories"
+    for name in (LISTED, DOOMED):
+        first = repositories / name / "_manifests" / "tags" / tag(0)
+        _multiply(first, [tag(number) for number in range(1, scale.listed_tags)])
+    names = [Path(repository(number)).name for number in range(1, scale.repositories)]
+    _multiply(repositories / repository(0), names)
+    assert isinstance(registry, Moorage)
+    registry.run("adopt", "--data", str(registry.data))
 
 
 # Peers: folders.
@@ -233,7 +181,7 @@ def _link(source: str, target: str) -> None:
 
 
 _WRITERS: dict[type[Registry], Callable[[Registry, Scale, Path], None]] = {
-    Moorage: _rows,
+    Moorage: _adopted,
     Distribution: _classic,
     Zot: _layouts,
     Angos: _keys,

@@ -204,7 +204,7 @@ class Moorage(Registry):
         self.access = access
 
     def version(self) -> str:
-        text = self._run("version").stdout
+        text = self.run("version").stdout
         return text.decode().split("\n")[0] + f" ({self._commit()})"
 
     def settings(self) -> str:
@@ -228,7 +228,7 @@ class Moorage(Registry):
     def _program(self) -> list[str]:
         return [sys.executable, "-c", "from moorage.cli.main import main; main()"]
 
-    def _run(self, *arguments: str) -> subprocess.CompletedProcess[bytes]:
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[bytes]:
         environment = {**os.environ, "PYTHONPATH": str(self.source)}
         return subprocess.run([*self._program(), *arguments], check=True, capture_output=True, env=environment)
 

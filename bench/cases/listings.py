@@ -150,6 +150,7 @@ _DELETE = "delete of a manifest with all its tags"
 def _delete(registry: Registry, number: int, scale: Scale) -> Samples:
     """DELETE by digest of a manifest that a long list of tags names; afterwards none of them may be left."""
     manifests = f"/v2/{bulk.DOOMED}/manifests"
+    look(registry, f"{manifests}/{bulk.tag(scale.listed_tags - 1)}").expect(200, len(bulk.IMAGE.manifest.data))
 
     def work() -> Load:
         started = time.perf_counter()
