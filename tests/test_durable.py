@@ -7,10 +7,14 @@ import signal
 import stat
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
+from moorage import durable
 from moorage.durable import (
     FolderLock,
     filesystem_type,
@@ -121,22 +125,43 @@ def test_folder_lock_that_cannot_be_made(tmp_path: Path) -> None:
         FolderLock(tmp_path / "nowhere" / "lock")
 
 
-def test_folder_lock_in_children(tmp_path: Path) -> None:
-    """Children forked while the lock is held keep it when their parent dies, until they are gone too."""
-    path = tmp_path / "lock"
+@contextmanager
+def orphan(path: Path) -> Iterator[int]:
+    """A process that shares the lock of one that was killed."""
     with subprocess.Popen([sys.executable, "-c", HOLDER, path, "fork"], stdin=-1, stdout=-1) as holder:
         assert holder.stdout is not None
         child = int(holder.stdout.readline())
         holder.kill()
         holder.wait()
+        try:
+            yield child
+        finally:
+            with suppress(ProcessLookupError):
+                os.kill(child, signal.SIGKILL)
+            # The child held the pipe's other end: it is gone when the pipe is.
+            holder.stdout.read()
 
-        with pytest.raises(StartRefused):
-            FolderLock(path)
-        os.kill(child, signal.SIGKILL)
-        # The child held the pipe's other end: it is gone when the pipe is.
-        holder.stdout.read()
+
+def test_folder_lock_in_children(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Children forked while the lock is held keep it when their parent dies, until they are gone too."""
+    monkeypatch.setattr(durable, "_ENDING_SECONDS", 0.1)
+    path = tmp_path / "lock"
+    with orphan(path), pytest.raises(StartRefused):
+        FolderLock(path)
 
     FolderLock(path).close()
+
+
+def test_folder_lock_of_a_server_that_is_ending(tmp_path: Path) -> None:
+    """What a killed server has left gets a moment to end, as after a flush: whoever starts meanwhile waits."""
+    path = tmp_path / "lock"
+    with orphan(path) as child:
+        ending = threading.Timer(0.5, os.kill, (child, signal.SIGKILL))
+        ending.start()
+
+        FolderLock(path).close()
+
+        ending.join()
 
 
 def test_folder_lock_given_up(tmp_path: Path) -> None:

@@ -11,12 +11,17 @@ import ctypes
 import fcntl
 import os
 import secrets
+import time
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from moorage.errors import RefusedForNow, StartRefused
+
+# How long what is left of a killed server may take to end, and how often it is looked at, in seconds (arbitrary).
+_ENDING_SECONDS = 10
+_ENDING_STEP = 0.02
 
 # The types of file systems whose bytes live on another machine: locks and shared memory (SQLite's WAL) are not to be
 # trusted there. Names as /proc/self/mountinfo writes them (proc(5)).
@@ -130,6 +135,9 @@ class FolderLock:
     it is held share it, and it ends when the last of them is gone, however they die. So a second tree cannot start
     beside orphaned workers. The file holds the holder's process id, for messages only, and is never removed: removing
     it would let two processes lock two files of one name.
+
+    Whoever was killed may still be in a flush: where the process that took the lock is gone, those that it left get a
+    moment to end too.
     """
 
     def __init__(self, path: Path) -> None:
@@ -146,18 +154,26 @@ class FolderLock:
             raise
 
     def _take(self, path: Path) -> None:
-        try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        deadline = time.monotonic() + _ENDING_SECONDS
+        while not self._locked():
             holder = os.pread(self._descriptor, 32, 0).decode("ascii", "replace").strip()
-            raise RefusedForNow(
-                f"another server (process {holder or 'unknown'}) already uses the data folder {path.parent}; "
-                "stop it first, or give this one a folder of its own"
-            ) from None
+            if not _has_ended(holder) or time.monotonic() > deadline:
+                raise RefusedForNow(
+                    f"another server (process {holder or 'unknown'}) already uses the data folder {path.parent}; "
+                    "stop it first, or give this one a folder of its own"
+                )
+            time.sleep(_ENDING_STEP)
         # Only for messages: a full disk is no reason not to serve what is on it.
         with suppress(OSError):
             os.ftruncate(self._descriptor, 0)
             os.pwrite(self._descriptor, f"{os.getpid()}\n".encode("ascii"), 0)
+
+    def _locked(self) -> bool:
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
 
     def close(self) -> None:
         """Give the lock up in this process; harmless when done twice."""
@@ -172,6 +188,17 @@ class FolderLock:
         self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _has_ended(holder: str) -> bool:
+    """Whether there is no such process any more; not where that cannot be told."""
+    try:
+        os.kill(int(holder), 0)
+    except ProcessLookupError:
+        return True
+    except (ValueError, OverflowError, OSError):
+        return False
+    return False
 
 
 def is_locked(path: Path) -> bool:
