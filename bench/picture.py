@@ -9,7 +9,7 @@ from typing import Any
 
 from bench.compare import Line, Ratio, lines, times
 
-_WIDTH, _LABEL, _RIGHT, _ROW, _TOP, _BOTTOM, _BAR = 880, 300, 70, 30, 86, 46, 9
+_WIDTH, _LABEL, _RIGHT, _ROW, _TOP, _BOTTOM, _BAR = 920, 340, 70, 30, 86, 46, 9
 _STYLE = """
   .paper { fill: #ffffff } .text { fill: #1f2328 } .faint { fill: #59636e } .grid { stroke: #d1d9e0 }
   .one { stroke: #59636e } .reference { fill: #0969da } .best { fill: #bf8700 } .lost { fill-opacity: .45 }
